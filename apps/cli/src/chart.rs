@@ -1,0 +1,119 @@
+//! Pictures with words in them: the loss curve, and text under images.
+
+use std::path::Path;
+use std::sync::Once;
+
+use anyhow::anyhow;
+use dreamsmith_base::{Image, write_png};
+use dreamsmith_diffusion::run::Metrics;
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+
+const WIDTH: u32 = 900;
+const HEIGHT: u32 = 420;
+/// The share of the latest value in the smoothed curve.
+const SMOOTHING: f64 = 0.05;
+
+/// Draws the loss over steps, as measured and smoothed, with a logarithmic loss axis.
+pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
+    let points: Vec<(f64, f64)> = history
+        .iter()
+        .filter(|line| line.loss > 0.0)
+        .map(|line| (line.step as f64, line.loss))
+        .collect();
+    let Some(&(last, _)) = points.last() else {
+        return Ok(());
+    };
+    let low = points.iter().map(|p| p.1).fold(f64::MAX, f64::min);
+    let high = points.iter().map(|p| p.1).fold(f64::MIN, f64::max);
+    let mut mean = points[0].1;
+    let smooth: Vec<(f64, f64)> = points
+        .iter()
+        .map(|&(step, loss)| {
+            mean += SMOOTHING * (loss - mean);
+            (step, mean)
+        })
+        .collect();
+    let image = with_canvas(WIDTH, HEIGHT, |area| {
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(area)
+            .margin(12)
+            .caption("training loss", ("sans-serif", 20))
+            .x_label_area_size(36)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..last, (low * 0.9..high * 1.1).log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("step")
+            .label_style(("sans-serif", 14))
+            .x_label_formatter(&|step| format!("{step:.0}"))
+            .y_label_formatter(&|loss| format!("{loss:.3}"))
+            .draw()?;
+        chart.draw_series(LineSeries::new(points, &RGBColor(190, 205, 230)))?;
+        let line = RGBColor(30, 80, 180).stroke_width(2);
+        chart.draw_series(LineSeries::new(smooth, line))?;
+        Ok(())
+    })?;
+    Ok(write_png(path, &image, &[])?)
+}
+
+/// Pictures side by side, each over a few lines of text.
+pub fn captioned_row(pictures: &[(Image, Vec<String>)]) -> anyhow::Result<Image> {
+    const GAP: u32 = 6;
+    const LINE: u32 = 16;
+    let width: u32 = pictures.iter().map(|(image, _)| image.width() + GAP).sum::<u32>() + GAP;
+    let tallest = pictures.iter().map(|(image, _)| image.height()).max().unwrap_or(0);
+    let lines = pictures.iter().map(|(_, text)| text.len()).max().unwrap_or(0) as u32;
+    let height = tallest + 2 * GAP + lines * LINE;
+    let mut left = GAP;
+    let mut places = vec![];
+    for (image, text) in pictures {
+        places.push((left, image, text));
+        left += image.width() + GAP;
+    }
+    let mut sheet = with_canvas(width, height, |area| {
+        area.fill(&WHITE)?;
+        for (left, _, text) in &places {
+            for (i, line) in text.iter().enumerate() {
+                let top = tallest + GAP + 4 + i as u32 * LINE;
+                let style = ("sans-serif", 13).into_font().color(&BLACK);
+                area.draw(&Text::new(line.clone(), (*left as i32, top as i32), style))?;
+            }
+        }
+        Ok(())
+    })?;
+    for (left, image, _) in places {
+        sheet.paste(image, (left, GAP));
+    }
+    Ok(sheet)
+}
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+
+/// A picture that `paint` has drawn on.
+fn with_canvas(
+    width: u32,
+    height: u32,
+    paint: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn std::error::Error>>,
+) -> anyhow::Result<Image> {
+    register_font();
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        paint(&area).and_then(|()| Ok(area.present()?)).map_err(|e| anyhow!("cannot draw: {e}"))?;
+    }
+    Ok(Image::new(width, height, pixels)?)
+}
+
+/// The program brings its own font: machines without any draw the same.
+fn register_font() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // It only fails on a font that cannot be parsed, and this one never changes; text would be missing.
+        let _ = plotters::style::register_font(
+            "sans-serif",
+            FontStyle::Normal,
+            epaint_default_fonts::UBUNTU_LIGHT,
+        );
+    });
+}

@@ -1,0 +1,82 @@
+//! The program `dreamsmith`: arguments to a spec, a spec to a call, a call to what a person sees.
+//! The only crate that prints, exits, or knows clap.
+
+mod chart;
+mod console;
+mod data;
+mod device;
+mod forward;
+mod imagine;
+mod info;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::console::Console;
+use crate::device::DeviceName;
+
+/// Words into pictures into 3D objects.
+#[derive(Parser)]
+#[command(name = "dreamsmith", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// What every command accepts.
+#[derive(clap::Args, Clone)]
+struct Global {
+    /// Print one JSON line on stdout when done; progress stays on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but errors (and the line of --json)
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Where to compute: cpu, vulkan[:N], wgpu[:N], metal[:N], cuda[:N]
+    #[arg(long, global = true, default_value = "cpu")]
+    device: DeviceName,
+    /// Threads on the CPU; all cores if not given. Results do not depend on it
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Imagine(imagine::Imagine),
+    Train(train::Train),
+    Forward(forward::Forward),
+    #[command(subcommand)]
+    Data(data::Data),
+    Info(info::Info),
+}
+
+fn main() -> ExitCode {
+    let Cli { command, global } = Cli::parse();
+    let console = Console::new(global.json, global.quiet);
+    match run(command, &global, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<()> {
+    if let Some(threads) = global.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()?;
+    }
+    match command {
+        Command::Imagine(args) => args.run(&global.device.open()?, console),
+        Command::Train(args) => args.run(&global.device.open()?, console),
+        Command::Forward(args) => args.run(console),
+        Command::Data(args) => args.run(console),
+        Command::Info(args) => args.run(console),
+    }
+}

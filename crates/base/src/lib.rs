@@ -1,0 +1,18 @@
+//! Images and their files, seeds, random streams, atomic files. No tensors.
+
+pub mod file;
+pub mod grid;
+pub mod image;
+pub mod image_file;
+mod resample;
+pub mod seed;
+pub mod torch_rng;
+
+pub use file::{
+    AtomicDir, FileError, create_folder, read_limited, write_atomic, write_atomic_bytes,
+};
+pub use grid::grid;
+pub use image::{Image, ImageError, Rgba};
+pub use image_file::{ImageLimits, decode_image, read_image, read_png_text, write_png};
+pub use seed::{Purpose, Stream};
+pub use torch_rng::TorchRng;

@@ -1,0 +1,21 @@
+//! Data sets: folders of captioned pictures, decoded caches, augmentation.
+
+pub mod batch;
+mod cache;
+pub mod caption;
+pub mod dataset;
+pub mod emoji;
+pub mod error;
+pub mod folder;
+pub mod order;
+pub mod picture;
+mod svg;
+
+pub use batch::{Augment, Background, Batch, Flip};
+pub use dataset::{
+    CachePlace, CacheUse, DataEvent, Dataset, FolderOptions, Item, OnFault, Summary,
+};
+pub use emoji::{EmojiSource, EmojiSummary, prepare_emoji};
+pub use error::{DataError, Skip};
+pub use order::{Shuffler, epoch_order};
+pub use picture::Fit;

@@ -1,0 +1,30 @@
+//! Diffusion: noise levels, schedules, predictions, guidance, samplers, losses.
+//! Everything speaks sigma: `x = x0 + sigma * eps`. Timesteps live at one border, [`precondition`].
+
+pub mod checkpoint;
+pub mod denoise;
+pub mod ema;
+pub mod forward;
+pub mod guidance;
+pub mod level;
+pub mod levels;
+pub mod loss;
+pub mod model;
+pub mod noise;
+pub mod optimizer;
+pub mod pipeline;
+pub mod precondition;
+pub mod prediction;
+pub mod run;
+pub mod sampler;
+pub mod samplers;
+pub mod schedule;
+pub mod scheduler_config;
+pub mod spacing;
+pub mod spec;
+pub mod threshold;
+pub mod timestep_sampling;
+pub mod train;
+pub mod train_error;
+mod kind;
+mod workers;

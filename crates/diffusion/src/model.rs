@@ -1,0 +1,202 @@
+//! A trained model on disk: a diffusers folder (unet/, scheduler/, model_index.json) with a
+//! `dreamsmith.json` beside, and the same read back, or a foreign folder without the latter.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
+use dreamsmith_nets::{NetError, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::precondition::Precondition;
+use crate::scheduler_config::{SchedulerConfig, SchedulerConfigError};
+use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
+
+/// A config is text of a few kilobytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+const CARD: &str = "dreamsmith.json";
+const UNET_CONFIG: &str = "unet/config.json";
+const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+
+/// What a diffusers folder has no place for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Noise levels and what the network says.
+    pub diffusion: DiffusionSpec,
+    /// How it is best drawn from.
+    #[serde(default)]
+    pub sample: SampleSpec,
+    /// Names of the classes; label `classes.len()` means none of them.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// How it came about.
+    #[serde(default)]
+    pub trained: Option<Trained>,
+}
+
+/// How a model came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Pictures seen, repetitions counted.
+    pub images_seen: u64,
+    /// Different pictures.
+    pub pictures: usize,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+/// A network with all that is needed to draw from it.
+pub struct Model {
+    /// The network.
+    pub unet: UNet2DModel,
+    /// What is known about it.
+    pub card: Card,
+    /// The border between network and denoiser.
+    pub precondition: Precondition,
+}
+
+/// Why a model folder cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Not a model.
+    #[error("`{folder}` is no model: {problem}")]
+    NotAModel {
+        /// The folder.
+        folder: String,
+        /// What is missing or wrong, and what to do.
+        problem: String,
+    },
+    /// A file of the folder holds nonsense.
+    #[error("`{file}`: {problem}")]
+    Config {
+        /// The file.
+        file: String,
+        /// What the parser said.
+        problem: String,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The network or its weights are wrong.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Levels that cannot be.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The scheduler's file cannot be read or written.
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerConfigError),
+}
+
+impl Model {
+    /// Reads the model folder `dir` onto `device`.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let card = read_card(dir)?;
+        let config = UNet2DConfig::from_json(&read_text(&dir.join(UNET_CONFIG))?)?;
+        // The seed does not matter: every parameter is replaced by the file's.
+        let unet = load_weights(config.init(0, device)?, &dir.join(UNET_WEIGHTS))?;
+        if !card.classes.is_empty() && config.num_class_embeds != Some(card.classes.len() + 1) {
+            return Err(ModelError::Config {
+                file: dir.join(CARD).display().to_string(),
+                problem: format!(
+                    "{} classes, but `num_class_embeds` of {UNET_CONFIG} is {:?}; expected one more than classes",
+                    card.classes.len(),
+                    config.num_class_embeds
+                ),
+            });
+        }
+        Ok(Self {
+            unet,
+            precondition: card.diffusion.precondition()?,
+            card,
+        })
+    }
+
+    /// Writes the model folder `dir`, whole or not at all.
+    pub fn save(&self, dir: &Path, weight_type: WeightType) -> Result<(), ModelError> {
+        let folder = AtomicDir::create(dir)?;
+        let write = |name: &str, text: String| {
+            write_atomic_bytes(&folder.path().join(name), text.as_bytes())
+        };
+        for part in ["unet", "scheduler"] {
+            dreamsmith_base::create_folder(&folder.path().join(part))?;
+        }
+        write(UNET_CONFIG, self.unet.config().to_json())?;
+        save_weights(&self.unet, &folder.path().join(UNET_WEIGHTS), weight_type)?;
+        let scheduler = SchedulerConfig {
+            precondition: self.precondition.clone(),
+            spacing: self.card.sample.spacing,
+            threshold: self.card.sample.threshold,
+        };
+        write(SCHEDULER_CONFIG, pretty(&scheduler.to_json()?))?;
+        write("model_index.json", pretty(&model_index()))?;
+        write(CARD, pretty(&self.card))?;
+        folder.commit()?;
+        Ok(())
+    }
+}
+
+/// What is known about the model in `dir`, without its weights.
+pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
+    let not_a_model = |problem: &str| ModelError::NotAModel {
+        folder: dir.display().to_string(),
+        problem: problem.into(),
+    };
+    if !dir.is_dir() {
+        return Err(not_a_model("there is no such folder; give a diffusers folder"));
+    }
+    if !dir.join(UNET_CONFIG).is_file() {
+        return Err(not_a_model(&format!("it has no {UNET_CONFIG}; give a diffusers folder")));
+    }
+    let card = dir.join(CARD);
+    if card.is_file() {
+        return serde_json::from_str(&read_text(&card)?).map_err(|e| ModelError::Config {
+            file: card.display().to_string(),
+            problem: e.to_string(),
+        });
+    }
+    let scheduler = dir.join(SCHEDULER_CONFIG);
+    if !scheduler.is_file() {
+        return Err(not_a_model(&format!(
+            "it has neither {CARD} nor {SCHEDULER_CONFIG}, so its noise levels are unknown"
+        )));
+    }
+    let config = SchedulerConfig::parse(&read_text(&scheduler)?)?;
+    Ok(Card {
+        diffusion: DiffusionSpec::from(&config.precondition),
+        sample: SampleSpec {
+            spacing: config.spacing,
+            threshold: config.threshold,
+            ..SampleSpec::default()
+        },
+        classes: vec![],
+        trained: None,
+    })
+}
+
+fn model_index() -> serde_json::Value {
+    json!({
+        "_class_name": "DDIMPipeline",
+        "_diffusers_version": "0.42.0",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    })
+}
+
+fn pretty<T: Serialize>(value: &T) -> String {
+    // Our own plain structs always serialise.
+    serde_json::to_string_pretty(value).map_or_else(|_| String::new(), |text| text + "\n")
+}
+
+fn read_text(path: &Path) -> Result<String, ModelError> {
+    let bytes = read_limited(path, MAX_CONFIG_BYTES)?;
+    String::from_utf8(bytes).map_err(|_| ModelError::Config {
+        file: path.display().to_string(),
+        problem: "not UTF-8 text; expected JSON".into(),
+    })
+}

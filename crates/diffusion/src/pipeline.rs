@@ -1,0 +1,288 @@
+//! From a model and seeds to pictures: noise, levels, guidance, sampler, and back to sRGB.
+//! On the CPU each image is drawn by itself, so that it depends on its own seed only.
+
+use std::ops::ControlFlow;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use dreamsmith_base::{Image, ImageError};
+use dreamsmith_nets::UNet2DModel;
+use serde::{Deserialize, Serialize};
+
+use crate::denoise::{Denoise, Denoiser, Network, Noise, SampleStep, Watch};
+use crate::guidance::{Guidance, GuidanceError, Guided};
+use crate::levels::{Levels, LevelsError};
+use crate::model::{Card, Model};
+use crate::noise::{NativeNoise, TorchNoise};
+use crate::precondition::Precondition;
+use crate::sampler::SampleError;
+use crate::spacing::SigmaRange;
+use crate::spec::SampleSpec;
+use crate::threshold::{ThresholdError, Thresholded};
+use crate::workers::{Workers, is_cpu};
+
+/// Images larger than this are a mistake for a network in pixel space.
+const MAX_SIDE: usize = 4096;
+
+/// Where noise comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rng {
+    /// Counter-based streams.
+    #[default]
+    Native,
+    /// What PyTorch draws on the CPU from the same seed.
+    Torch,
+}
+
+/// What an image starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// Noise of the image's seed.
+    Noise,
+    /// Given unit normal values [3, H, W], one set for each image.
+    Given(Vec<Vec<f32>>),
+    /// A picture [3, H, W] in [-1, 1], noised by `strength` of the way.
+    Picture {
+        /// The picture.
+        pixels: Vec<f32>,
+        /// Above 0 (keeps the picture) to 1 (forgets it).
+        strength: f64,
+    },
+}
+
+/// Which images are to be drawn. `seeds` and `labels` have one entry for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawRequest {
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Classes; `None` draws any.
+    pub labels: Vec<Option<u32>>,
+    /// Steps, spacing, sampler, guidance.
+    pub sample: SampleSpec,
+    /// Side of the images in pixels.
+    pub size: u32,
+    /// Where noise comes from.
+    pub rng: Rng,
+    /// What images start from.
+    pub start: Start,
+}
+
+impl DrawRequest {
+    /// `count` images of any class with the model's own settings and seeds `first_seed`, `first_seed + 1`, ...
+    pub fn new(card: &Card, first_seed: u64, count: usize, size: u32) -> Self {
+        Self {
+            seeds: (0..count as u64).map(|i| first_seed.wrapping_add(i)).collect(),
+            labels: vec![None; count],
+            sample: card.sample,
+            size,
+            rng: Rng::default(),
+            start: Start::Noise,
+        }
+    }
+}
+
+/// A step of one image, or of all where they are drawn together.
+#[derive(Clone, Copy, Debug)]
+pub struct DrawStep {
+    /// Steps done, over all images.
+    pub done: usize,
+    /// Steps in all.
+    pub total: usize,
+}
+
+/// Why no picture came out.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// The levels cannot be.
+    #[error(transparent)]
+    Levels(#[from] LevelsError),
+    /// The guidance cannot be.
+    #[error(transparent)]
+    Guidance(#[from] GuidanceError),
+    /// The threshold cannot be.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    /// The sampler failed or was stopped.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The result is no picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A value that does not fit the model.
+    #[error("{what} is {found}, expected {expected}")]
+    Unfit {
+        /// What does not fit.
+        what: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        expected: String,
+    },
+    /// Threads could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Draws the images of `request`. `watch` is called after each step, from several threads, and may stop it all.
+pub fn draw(
+    model: &Model,
+    request: &DrawRequest,
+    device: &Device,
+    watch: &(dyn Fn(&DrawStep) -> ControlFlow<()> + Sync),
+) -> Result<Vec<Image>, DrawError> {
+    check(model, request)?;
+    let levels = levels(&model.precondition, request)?;
+    let count = request.seeds.len();
+    let chunk = if is_cpu(device) { 1 } else { count.max(1) };
+    let chunks = count.div_ceil(chunk);
+    let total = levels.n_steps() * chunks;
+    let done = AtomicUsize::new(0);
+    let job = Job {
+        model,
+        request,
+        device,
+        levels: &levels,
+    };
+    let images = Workers::new(device, chunks)?.map(chunks, |i| {
+        let range = i * chunk..((i + 1) * chunk).min(count);
+        job.draw(range, &mut |_: &SampleStep<'_>| {
+            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+            watch(&DrawStep { done, total })
+        })
+    });
+    let images: Result<Vec<Vec<Image>>, DrawError> = images.into_iter().collect();
+    Ok(images?.concat())
+}
+
+/// What all images of a request have in common.
+struct Job<'a> {
+    model: &'a Model,
+    request: &'a DrawRequest,
+    device: &'a Device,
+    levels: &'a Levels,
+}
+
+impl Job<'_> {
+    /// The images in `range`, as one batch.
+    fn draw(&self, range: Range<usize>, watch: &mut dyn Watch) -> Result<Vec<Image>, DrawError> {
+        let side = self.request.size as usize;
+        let shape = [range.len(), 3, side, side];
+        let seeds = &self.request.seeds[range.clone()];
+        let mut noise: Box<dyn Noise> = match self.request.rng {
+            Rng::Native => Box::new(NativeNoise::new(seeds)),
+            Rng::Torch => Box::new(TorchNoise::new(seeds)),
+        };
+        let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), self.device);
+        let x = match &self.request.start {
+            Start::Noise => self.levels.pure_noise(noise.as_mut(), shape, self.device),
+            Start::Given(eps) => {
+                let eps = tensor(eps[range.clone()].concat());
+                eps.mul_scalar(self.levels.first().0.hypot(1.0))
+            }
+            Start::Picture { pixels, .. } => {
+                let x0 = tensor(pixels.repeat(range.len()));
+                self.levels.noised(x0, noise.as_mut())
+            }
+        };
+        let labels = &self.request.labels[range];
+        let sample = &self.request.sample;
+        let cond = self.denoiser(labels);
+        let net: Box<dyn Denoise> = if labels.iter().all(Option::is_none) {
+            Box::new(cond)
+        } else {
+            let uncond = self.denoiser(&vec![None; labels.len()]);
+            Box::new(Guided::new(cond, uncond, Guidance::new(sample.guidance)?))
+        };
+        let net = Thresholded::new(net, sample.threshold)?;
+        let x = sample.sampler.run(&net, x, self.levels, noise.as_mut(), watch)?;
+        let values: Vec<f32> = x.to_data().iter::<f32>().collect();
+        let image = |values| Image::from_signed(values, side as u32, side as u32);
+        let images: Result<_, _> = values.chunks_exact(3 * side * side).map(image).collect();
+        Ok(images?)
+    }
+
+    fn denoiser(&self, labels: &[Option<u32>]) -> Denoiser<Labelled<'_>> {
+        let unlabelled = self.model.card.classes.len() as i32;
+        let has_classes = self.model.unet.config().num_class_embeds.is_some();
+        let labels = has_classes.then(|| {
+            let labels: Vec<i32> = labels
+                .iter()
+                .map(|label| label.map_or(unlabelled, |label| label as i32))
+                .collect();
+            let shape = [labels.len()];
+            Tensor::from_data(TensorData::new(labels, shape), self.device)
+        });
+        let network = Labelled {
+            unet: &self.model.unet,
+            labels,
+        };
+        Denoiser::new(network, self.model.precondition.clone())
+    }
+}
+
+/// A network with the classes of its batch.
+struct Labelled<'a> {
+    unet: &'a UNet2DModel,
+    labels: Option<Tensor<1, Int>>,
+}
+
+impl Network for Labelled<'_> {
+    fn predict(&self, x: Tensor<4>, time: Tensor<1>) -> Tensor<4> {
+        self.unet.forward(x, time, self.labels.clone())
+    }
+}
+
+fn levels(precondition: &Precondition, request: &DrawRequest) -> Result<Levels, DrawError> {
+    let SampleSpec { steps, spacing, .. } = request.sample;
+    let levels = match precondition {
+        Precondition::Discrete { schedule, .. } => spacing.levels(steps, schedule)?,
+        Precondition::Edm { range, .. } => spacing.levels_between(steps, *range)?,
+        // The flow spacing has its own range; others need one, and EDM's covers all times in f32.
+        Precondition::Flow { .. } => spacing.levels_between(steps, SigmaRange::EDM)?,
+    };
+    match request.start {
+        Start::Picture { strength, .. } => Ok(levels.from_strength(strength)?),
+        Start::Noise | Start::Given(_) => Ok(levels),
+    }
+}
+
+fn check(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
+    let unfit = |what, found: String, expected: String| {
+        Err(DrawError::Unfit {
+            what,
+            found,
+            expected,
+        })
+    };
+    let (count, side) = (request.seeds.len(), request.size as usize);
+    let halvings = model.unet.config().block_out_channels.len() - 1;
+    let multiple = 1 << halvings;
+    if side == 0 || side % multiple != 0 || side > MAX_SIDE {
+        let expected = format!("a multiple of {multiple} up to {MAX_SIDE}");
+        return unfit("the size", side.to_string(), expected);
+    }
+    if request.labels.len() != count {
+        let found = request.labels.len().to_string();
+        return unfit("the number of labels", found, format!("{count}, one for each image"));
+    }
+    let classes = model.card.classes.len();
+    if let Some(label) = request.labels.iter().flatten().find(|l| **l as usize >= classes) {
+        return unfit("a label", label.to_string(), format!("less than {classes}"));
+    }
+    let values = 3 * side * side;
+    let given: Vec<usize> = match &request.start {
+        Start::Noise => vec![],
+        Start::Given(eps) if eps.len() != count => {
+            let found = eps.len().to_string();
+            return unfit("the number of given noises", found, format!("{count}, one for each image"));
+        }
+        Start::Given(eps) => eps.iter().map(Vec::len).collect(),
+        Start::Picture { pixels, .. } => vec![pixels.len()],
+    };
+    match given.into_iter().find(|len| *len != values) {
+        Some(len) => unfit("a start", format!("{len} values"), format!("{values} (3x{side}x{side})")),
+        None => Ok(()),
+    }
+}

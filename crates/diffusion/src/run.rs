@@ -1,0 +1,283 @@
+//! The loop around training steps: metrics, checkpoints, sample grids, and stopping in between.
+//! Reports events and prints nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::Module;
+use dreamsmith_base::{
+    FileError, create_folder, grid, read_limited, write_atomic_bytes, write_png,
+};
+use dreamsmith_nets::WeightType;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::model::{Card, Model, Trained};
+use crate::pipeline::{DrawRequest, draw};
+use crate::train::{StepReport, Trainer};
+use crate::train_error::TrainError;
+
+/// Metrics are lines of some 200 bytes; a run of a billion steps is not expected.
+const MAX_METRICS_BYTES: u64 = 1 << 32;
+
+/// One line of `metrics.jsonl`: means since the line before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Steps done.
+    pub step: u64,
+    /// Pictures seen, repetitions counted.
+    pub images: u64,
+    /// Weighted loss.
+    pub loss: f64,
+    /// Norm of the gradients before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Pictures a second.
+    pub images_per_second: f64,
+}
+
+/// What a run reports.
+pub enum TrainEvent<'a> {
+    /// A step is done.
+    Step(&'a StepReport),
+    /// A line of metrics was written.
+    Metrics(&'a Metrics),
+    /// A checkpoint and a model folder were written.
+    Saved(&'a Path),
+    /// A grid of pictures was written.
+    Grid(&'a Path),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished,
+    /// It was told to stop, and saved.
+    Stopped,
+}
+
+/// The files of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The run in `folder`.
+    pub fn new(folder: &Path) -> Self {
+        Self(folder.to_path_buf())
+    }
+
+    /// The last checkpoint.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint")
+    }
+
+    /// The averaged weights as a model folder.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model")
+    }
+
+    /// One line of JSON for each `log_every` steps.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+
+    /// The loss curve.
+    pub fn loss_curve(&self) -> PathBuf {
+        self.0.join("loss.png")
+    }
+
+    /// Pictures drawn at `step`.
+    pub fn grid(&self, step: u64) -> PathBuf {
+        self.0.join(format!("samples/step-{step:08}.png"))
+    }
+
+    /// Reads the metrics up to `step`.
+    pub fn read_metrics(&self, step: u64) -> Result<Vec<Metrics>, TrainError> {
+        let path = self.metrics();
+        if !path.exists() {
+            return Ok(vec![]);
+        }
+        let bytes = read_limited(&path, MAX_METRICS_BYTES)?;
+        // The last line may be cut off where a run was killed.
+        Ok(bytes
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<Metrics>(line).ok())
+            .filter(|metrics| metrics.step <= step)
+            .collect())
+    }
+}
+
+/// What the trainer's averaged weights are as a model.
+pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
+    let (spec, state) = (trainer.spec(), trainer.state());
+    Ok(Model {
+        unet: state.average.clone().valid(),
+        precondition: spec.diffusion.precondition()?,
+        card: Card {
+            diffusion: spec.diffusion.clone(),
+            sample: spec.sample,
+            classes: trainer.dataset().classes().to_vec(),
+            trained: Some(Trained {
+                steps: state.step,
+                images_seen: state.step * spec.train.batch as u64,
+                pictures: trainer.dataset().len(),
+                seed: spec.train.seed,
+            }),
+        },
+    })
+}
+
+/// Trains until the last step, or until `stop` is set; saves in both cases.
+/// On an error the last checkpoint stays as it is.
+pub fn run(
+    trainer: &mut Trainer,
+    folder: &RunFolder,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(TrainEvent<'_>),
+) -> Result<Outcome, TrainError> {
+    create_folder(&folder.0.join("samples"))?;
+    let mut metrics = open_metrics(folder, trainer.state().step)?;
+    let mut window = Window::new();
+    let run = trainer.spec().train.clone();
+    while trainer.state().step < run.steps {
+        let report = trainer.step()?;
+        watch(TrainEvent::Step(&report));
+        window.add(&report);
+        if report.step % run.log_every == 0 {
+            let line = window.close(&report, run.batch);
+            append(&mut metrics, &line)
+                .map_err(|e| FileError::new("write", &folder.metrics(), e))?;
+            watch(TrainEvent::Metrics(&line));
+        }
+        let stopped = stop.load(Ordering::Relaxed);
+        let last = report.step == run.steps;
+        if stopped || last || report.step % run.checkpoint_every == 0 {
+            save(trainer, folder, watch)?;
+            if stopped && !last {
+                return Ok(Outcome::Stopped);
+            }
+            draw_grid(trainer, folder, stop, watch)?;
+            window.restart_clock();
+        }
+    }
+    Ok(Outcome::Finished)
+}
+
+fn save(
+    trainer: &Trainer,
+    folder: &RunFolder,
+    watch: &mut dyn FnMut(TrainEvent<'_>),
+) -> Result<(), TrainError> {
+    let pictures = trainer.dataset().len();
+    checkpoint::save(&folder.checkpoint(), trainer.state(), trainer.spec(), pictures)?;
+    averaged_model(trainer)?.save(&folder.model(), WeightType::F32)?;
+    watch(TrainEvent::Saved(&folder.checkpoint()));
+    Ok(())
+}
+
+fn draw_grid(
+    trainer: &Trainer,
+    folder: &RunFolder,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(TrainEvent<'_>),
+) -> Result<(), TrainError> {
+    let count = trainer.spec().sample.count;
+    if count == 0 {
+        return Ok(());
+    }
+    let model = averaged_model(trainer)?;
+    let classes = model.card.classes.len();
+    let request = DrawRequest {
+        // Every class in turn, so that the grid shows them all.
+        labels: (0..count)
+            .map(|i| (classes > 0).then(|| (i % classes.max(1)) as u32))
+            .collect(),
+        ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
+    };
+    let go_on = |_: &_| match stop.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let images = match draw(&model, &request, trainer.device(), &go_on) {
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+        images => images?,
+    };
+    let columns = (count as f64).sqrt().ceil() as usize;
+    let path = folder.grid(trainer.state().step);
+    write_png(&path, &grid(&images, columns, 2)?, &[])?;
+    watch(TrainEvent::Grid(&path));
+    Ok(())
+}
+
+/// Opens the metrics for appending, without the lines after `step` that a killed run may have left.
+fn open_metrics(folder: &RunFolder, step: u64) -> Result<File, TrainError> {
+    let path = folder.metrics();
+    let mut text = String::new();
+    for line in folder.read_metrics(step)? {
+        text += &serde_json::to_string(&line).unwrap_or_default();
+        text.push('\n');
+    }
+    write_atomic_bytes(&path, text.as_bytes())?;
+    let file = OpenOptions::new().append(true).open(&path);
+    Ok(file.map_err(|e| FileError::new("open", &path, e))?)
+}
+
+fn append(file: &mut File, line: &Metrics) -> std::io::Result<()> {
+    let text = serde_json::to_string(line)?;
+    file.write_all(format!("{text}\n").as_bytes())
+}
+
+/// Sums since the last line of metrics.
+struct Window {
+    steps: u64,
+    loss: f64,
+    gradient_norm: f64,
+    since: Instant,
+    timed: u64,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self {
+            steps: 0,
+            loss: 0.0,
+            gradient_norm: 0.0,
+            since: Instant::now(),
+            timed: 0,
+        }
+    }
+
+    fn add(&mut self, report: &StepReport) {
+        self.steps += 1;
+        self.timed += 1;
+        self.loss += report.loss;
+        self.gradient_norm += report.gradient_norm;
+    }
+
+    fn close(&mut self, report: &StepReport, batch: usize) -> Metrics {
+        let steps = self.steps.max(1) as f64;
+        let images = (self.timed * batch as u64) as f64;
+        let line = Metrics {
+            step: report.step,
+            images: report.step * batch as u64,
+            loss: self.loss / steps,
+            gradient_norm: self.gradient_norm / steps,
+            learning_rate: report.learning_rate,
+            images_per_second: images / self.since.elapsed().as_secs_f64().max(1e-9),
+        };
+        *self = Self::new();
+        line
+    }
+
+    /// Saving and drawing are not training time.
+    fn restart_clock(&mut self) {
+        self.since = Instant::now();
+        self.timed = 0;
+    }
+}

@@ -1,0 +1,443 @@
+//! What a training run is made from: one TOML file with every default visible.
+//! Leaves out what is drawn afterwards: see `pipeline`.
+
+use std::path::{Path, PathBuf};
+
+use dreamsmith_base::{FileError, read_limited};
+use dreamsmith_data::{Augment, Fit, OnFault};
+use dreamsmith_nets::UNet2DConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::ema::EmaSpec;
+use crate::level::{Schedule, Sigma};
+use crate::levels::LevelsError;
+use crate::guidance::{Guidance, GuidanceError, GuidanceSpec};
+use crate::loss::{LossWeight, LossWeightError};
+use crate::optimizer::{LearningRate, OptimizerSpec};
+use crate::precondition::Precondition;
+use crate::prediction::Prediction;
+use crate::sampler::{SampleError, Sampler};
+use crate::schedule::{ScheduleError, ScheduleSpec};
+use crate::spacing::{SigmaRange, Spacing};
+use crate::threshold::{Threshold, ThresholdError};
+use crate::timestep_sampling::{TimestepSampling, TimestepSamplingError};
+
+/// A spec file is text of a few kilobytes; more is somebody's mistake.
+const MAX_SPEC_BYTES: u64 = 1 << 20;
+
+/// A whole training run.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSpec {
+    /// The pictures.
+    pub data: DataSpec,
+    /// The run itself.
+    pub train: RunSpec,
+    /// The learning rate over the run.
+    pub learning_rate: LearningRate,
+    /// The optimiser.
+    pub optimizer: OptimizerSpec,
+    /// The averaged weights that are drawn with.
+    pub ema: EmaSpec,
+    /// Noise levels and what the network says.
+    pub diffusion: DiffusionSpec,
+    /// Which levels are trained, and how much each counts.
+    pub loss: LossSpec,
+    /// Pictures drawn while training, and the default of the finished model.
+    pub sample: SampleSpec,
+    /// The network, as in diffusers' `unet/config.json`.
+    #[serde(with = "model_table")]
+    pub model: UNet2DConfig,
+}
+
+/// The pictures to train on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSpec {
+    /// A folder of pictures, relative to where the program runs.
+    pub dir: PathBuf,
+    /// How pictures that are not square become so.
+    pub fit: Fit,
+    /// What happens to broken pictures.
+    pub on_fault: OnFault,
+    /// Mirroring, and what lies behind transparent parts.
+    pub augment: Augment,
+}
+
+/// The run itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSpec {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Pictures per optimiser step.
+    pub batch: usize,
+    /// Pictures that go through the network together; their gradients are added up to a whole batch.
+    /// It fixes the arithmetic, and with it the result to the bit; micro-batches run on as many threads as there are.
+    pub micro_batch: usize,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Largest norm of the gradient of all parameters together.
+    pub clip: f64,
+    /// Share of pictures trained without their label, for classifier-free guidance.
+    pub label_dropout: f64,
+    /// Steps between lines of metrics.
+    pub log_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+/// Noise levels and what the network says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DiffusionSpec {
+    /// A table of timesteps.
+    Discrete {
+        /// The table.
+        #[serde(default)]
+        schedule: ScheduleSpec,
+        /// What the network says.
+        #[serde(default)]
+        prediction: Prediction,
+    },
+    /// Continuous levels with the preconditioning of [Karras22].
+    Edm {
+        /// Standard deviation of the pictures.
+        sigma_data: f64,
+        /// Lowest level that is sampled before 0.
+        #[serde(default = "edm_sigma_min")]
+        sigma_min: f64,
+        /// Level that sampling starts at.
+        #[serde(default = "edm_sigma_max")]
+        sigma_max: f64,
+    },
+    /// The straight path from picture to noise.
+    Flow {
+        /// The network is told the time in [0, 1] times this.
+        time_scale: f64,
+    },
+}
+
+/// Which levels are trained, and how much each counts.
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossSpec {
+    /// How levels are drawn.
+    pub levels: TimestepSampling,
+    /// How much each counts.
+    pub weight: LossWeight,
+}
+
+/// How pictures are drawn from the model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleSpec {
+    /// Pictures in a grid while training.
+    pub count: usize,
+    /// Sampler steps.
+    pub steps: usize,
+    /// How strongly the condition pulls, and where.
+    pub guidance: GuidanceSpec,
+    /// Where on the noise scale the steps lie.
+    pub spacing: Spacing,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// What is done to each guess of the clean picture.
+    pub threshold: Threshold,
+}
+
+impl Default for SampleSpec {
+    fn default() -> Self {
+        Self {
+            count: 16,
+            steps: 25,
+            guidance: GuidanceSpec::default(),
+            spacing: Spacing::Trailing {},
+            sampler: Sampler::default(),
+            threshold: Threshold::default(),
+        }
+    }
+}
+
+impl Default for DiffusionSpec {
+    fn default() -> Self {
+        Self::Discrete {
+            schedule: ScheduleSpec::default(),
+            prediction: Prediction::default(),
+        }
+    }
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("pictures"),
+            fit: Fit::default(),
+            on_fault: OnFault::default(),
+            augment: Augment::default(),
+        }
+    }
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self {
+            steps: 10_000,
+            batch: 32,
+            micro_batch: 16,
+            seed: 0,
+            clip: 1.0,
+            label_dropout: 0.1,
+            log_every: 10,
+            checkpoint_every: 500,
+        }
+    }
+}
+
+/// A spec that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The text is no spec.
+    #[error("`{name}`: {message}")]
+    Toml {
+        /// The file.
+        name: String,
+        /// What the parser said, with line and column.
+        message: String,
+    },
+    /// A value out of range.
+    #[error("`{key}` is {found}, expected {expected}")]
+    Range {
+        /// The key, as `train.batch`.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// The schedule cannot be built.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The loss weight cannot be.
+    #[error(transparent)]
+    LossWeight(#[from] LossWeightError),
+    /// Levels cannot be drawn so.
+    #[error(transparent)]
+    LevelSampling(#[from] TimestepSamplingError),
+    /// The range of levels cannot be.
+    #[error(transparent)]
+    SigmaRange(#[from] LevelsError),
+    /// The threshold cannot be.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    /// The guidance cannot be.
+    #[error(transparent)]
+    Guidance(#[from] GuidanceError),
+    /// The sampler's options cannot be.
+    #[error(transparent)]
+    Sampler(#[from] SampleError),
+}
+
+impl From<&Precondition> for DiffusionSpec {
+    fn from(precondition: &Precondition) -> Self {
+        match precondition {
+            Precondition::Discrete {
+                schedule,
+                prediction,
+            } => Self::Discrete {
+                schedule: schedule.spec().clone(),
+                prediction: *prediction,
+            },
+            Precondition::Edm { sigma_data, range } => Self::Edm {
+                sigma_data: *sigma_data,
+                sigma_min: range.min().0,
+                sigma_max: range.max().0,
+            },
+            Precondition::Flow { time_scale } => Self::Flow {
+                time_scale: *time_scale,
+            },
+        }
+    }
+}
+
+impl DiffusionSpec {
+    /// The border between network and denoiser that this describes.
+    pub fn precondition(&self) -> Result<Precondition, SpecError> {
+        Ok(match self {
+            Self::Discrete {
+                schedule,
+                prediction,
+            } => Precondition::Discrete {
+                schedule: Schedule::new(schedule)?,
+                prediction: *prediction,
+            },
+            Self::Edm {
+                sigma_data,
+                sigma_min,
+                sigma_max,
+            } => Precondition::Edm {
+                sigma_data: positive("diffusion.sigma_data", *sigma_data)?,
+                range: SigmaRange::new(Sigma(*sigma_min), Sigma(*sigma_max))?,
+            },
+            Self::Flow { time_scale } => Precondition::Flow {
+                time_scale: positive("diffusion.time_scale", *time_scale)?,
+            },
+        })
+    }
+}
+
+impl TrainSpec {
+    /// Reads and checks a spec file.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let bytes = read_limited(path, MAX_SPEC_BYTES)?;
+        let name = path.display().to_string();
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(&name, &text),
+            Err(_) => Err(SpecError::Toml {
+                name,
+                message: "not UTF-8 text; expected a TOML file".into(),
+            }),
+        }
+    }
+
+    /// Parses and checks the text of a spec called `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
+        let spec: Self = toml::from_str(text).map_err(|e| SpecError::Toml {
+            name: name.into(),
+            message: e.to_string().trim_end().into(),
+        })?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The whole spec as TOML, defaults included.
+    pub fn to_toml(&self) -> Result<String, SpecError> {
+        toml::to_string_pretty(self).map_err(|e| SpecError::Toml {
+            name: "spec".into(),
+            message: e.to_string(),
+        })
+    }
+
+    fn check(&self) -> Result<(), SpecError> {
+        let run = &self.train;
+        at_least_one("train.steps", run.steps)?;
+        at_least_one("train.batch", run.batch as u64)?;
+        at_least_one("train.micro_batch", run.micro_batch as u64)?;
+        at_least_one("train.log_every", run.log_every)?;
+        at_least_one("train.checkpoint_every", run.checkpoint_every)?;
+        at_least_one("sample.steps", self.sample.steps as u64)?;
+        if !run.batch.is_multiple_of(run.micro_batch) {
+            return Err(SpecError::Range {
+                key: "train.micro_batch",
+                found: run.micro_batch.to_string(),
+                expected: "a divisor of train.batch",
+            });
+        }
+        positive("train.clip", run.clip)?;
+        positive("learning_rate.peak", self.learning_rate.peak)?;
+        fraction("train.label_dropout", run.label_dropout)?;
+        if let EmaSpec::Exponential { decay } = self.ema {
+            fraction("ema.decay", decay)?;
+        }
+        if let EmaSpec::Power { sigma_rel } = self.ema {
+            // [Karras24] eq. 123 has its largest width, 0.29, at gamma 0.
+            if !(0.001..=0.28).contains(&sigma_rel) {
+                return Err(SpecError::Range {
+                    key: "ema.sigma_rel",
+                    found: sigma_rel.to_string(),
+                    expected: "0.001 to 0.28",
+                });
+            }
+        }
+        self.loss.weight.check()?;
+        self.loss.levels.check()?;
+        self.sample.sampler.check()?;
+        Guidance::new(self.sample.guidance)?;
+        self.sample.threshold.check()?;
+        self.diffusion.precondition().map(|_| ())
+    }
+}
+
+fn edm_sigma_min() -> f64 {
+    SigmaRange::EDM.min().0
+}
+
+fn edm_sigma_max() -> f64 {
+    SigmaRange::EDM.max().0
+}
+
+fn at_least_one(key: &'static str, value: u64) -> Result<(), SpecError> {
+    if value >= 1 {
+        return Ok(());
+    }
+    Err(SpecError::Range {
+        key,
+        found: value.to_string(),
+        expected: "1 or more",
+    })
+}
+
+fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(value);
+    }
+    Err(SpecError::Range {
+        key,
+        found: value.to_string(),
+        expected: "a finite number above 0",
+    })
+}
+
+fn fraction(key: &'static str, value: f64) -> Result<f64, SpecError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(SpecError::Range {
+        key,
+        found: value.to_string(),
+        expected: "0 to 1",
+    })
+}
+
+/// diffusers' config has nulls, which TOML lacks, and tolerates unknown keys, which a spec must not.
+mod model_table {
+    use dreamsmith_nets::UNet2DConfig;
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::{Map, Value};
+
+    pub fn serialize<S: Serializer>(
+        config: &UNet2DConfig,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut table = keys(config).map_err(S::Error::custom)?;
+        table.retain(|_, value| !value.is_null());
+        table.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<UNet2DConfig, D::Error> {
+        let table = Map::<String, Value>::deserialize(deserializer)?;
+        let known = keys(&UNet2DConfig::default()).map_err(D::Error::custom)?;
+        if let Some(key) = table.keys().find(|key| !known.contains_key(*key)) {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            return Err(D::Error::custom(format!(
+                "unknown key `model.{key}`, expected one of {}",
+                known.join(", ")
+            )));
+        }
+        serde_json::from_value(Value::Object(table)).map_err(D::Error::custom)
+    }
+
+    fn keys(config: &UNet2DConfig) -> serde_json::Result<Map<String, Value>> {
+        match serde_json::to_value(config)? {
+            Value::Object(table) => Ok(table),
+            _ => Ok(Map::new()),
+        }
+    }
+}

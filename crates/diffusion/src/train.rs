@@ -1,0 +1,269 @@
+//! Training at random noise levels: one optimiser step, from pictures to weights.
+//! [Ho20] algorithm 1, in the preconditioned form of [Karras22] eq. 8. Leaves out the loop around it: see `run`.
+
+use burn::module::Module;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use dreamsmith_base::{Purpose, Stream};
+use dreamsmith_data::{Dataset, epoch_order};
+use dreamsmith_nets::UNet2DModel;
+
+use crate::ema;
+use crate::level::Sigma;
+use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
+use crate::precondition::Precondition;
+use crate::spec::{RunSpec, TrainSpec};
+use crate::train_error::TrainError;
+use crate::workers::Workers;
+
+/// Everything that a step changes. A checkpoint holds just this.
+pub struct TrainState {
+    /// Steps done.
+    pub step: u64,
+    /// The weights, without autodiff.
+    pub weights: UNet2DModel,
+    /// Their moving average.
+    pub average: UNet2DModel,
+    /// The optimiser with its moments.
+    pub optimizer: ModuleOptimizer,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Mean weighted loss of the batch.
+    pub loss: f64,
+    /// Norm of all gradients together, before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+}
+
+/// A spec, its pictures, and the state of the training.
+pub struct Trainer {
+    spec: TrainSpec,
+    precondition: Precondition,
+    dataset: Dataset,
+    device: Device,
+    workers: Workers,
+    state: TrainState,
+}
+
+/// One image on its way into the network: everything is a pure function of (seed, sample number).
+struct Draw {
+    sigma: Sigma,
+    label: u32,
+    eps: Vec<f32>,
+}
+
+impl Trainer {
+    /// A training of `spec` from step 0. `dataset` holds the spec's pictures at the network's size;
+    /// `device` is plain (no autodiff).
+    pub fn new(spec: TrainSpec, dataset: Dataset, device: Device) -> Result<Self, TrainError> {
+        let weights = spec.model.init(spec.train.seed, &device)?.valid();
+        let state = TrainState {
+            step: 0,
+            average: weights.clone(),
+            weights,
+            optimizer: spec.optimizer.build(),
+        };
+        Self::from_state(spec, dataset, device, state)
+    }
+
+    /// A training that goes on from `state`.
+    pub fn from_state(
+        spec: TrainSpec,
+        dataset: Dataset,
+        device: Device,
+        state: TrainState,
+    ) -> Result<Self, TrainError> {
+        check_fit(&spec, &dataset)?;
+        Ok(Self {
+            precondition: spec.diffusion.precondition()?,
+            workers: Workers::new(&device, spec.train.batch / spec.train.micro_batch)?,
+            spec,
+            dataset,
+            device,
+            state,
+        })
+    }
+
+    /// The spec of this training.
+    pub fn spec(&self) -> &TrainSpec {
+        &self.spec
+    }
+
+    /// Where the training is.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// The pictures.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// One optimiser step. On an error the state is as before the step.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        let step = self.state.step;
+        let (loss, gradients) = self.gradients();
+        let weights = &self.state.weights;
+        let (gradients, gradient_norm) =
+            clip_by_global_norm(weights, gradients, self.spec.train.clip);
+        if !loss.is_finite() || !gradient_norm.is_finite() {
+            let place = first_not_finite(weights, &gradients).unwrap_or_else(|| "the loss".into());
+            return Err(TrainError::NotFinite {
+                step: step + 1,
+                loss,
+                place,
+            });
+        }
+        let learning_rate = self.spec.learning_rate.at(step, self.spec.train.steps);
+        let state = &mut self.state;
+        state.weights = state
+            .optimizer
+            .step(learning_rate, state.weights.clone(), gradients);
+        state.step = step + 1;
+        let decay = self.spec.ema.decay(state.step);
+        state.average = ema::update(state.average.clone(), &state.weights, decay);
+        Ok(StepReport {
+            step: state.step,
+            loss,
+            gradient_norm,
+            learning_rate,
+        })
+    }
+
+    /// Loss and gradients of one batch: micro-batches run side by side, each on one thread, and are
+    /// added up in their order, so that the number of threads changes nothing.
+    fn gradients(&self) -> (f64, GradientsParams) {
+        let parts = self.spec.train.batch / self.spec.train.micro_batch;
+        let parts = self.workers.map(parts, |part| self.micro_batch(part));
+        let empty = (0.0, GradientsParams::new());
+        parts.into_iter().fold(empty, |(a, sum), (b, more)| {
+            (a + b, add_gradients(&self.state.weights, sum, more))
+        })
+    }
+
+    /// Forward and backward of micro-batch `part` of the present step.
+    fn micro_batch(&self, part: usize) -> (f64, GradientsParams) {
+        let RunSpec {
+            batch, micro_batch, ..
+        } = self.spec.train;
+        let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
+        let indices = self.indices(first, micro_batch);
+        let pictures = self
+            .dataset
+            .batch(&indices, &self.spec.data.augment, self.spec.train.seed, self.state.step);
+        let size = self.dataset.size() as usize;
+        let shape = [micro_batch, 3, size, size];
+        let pixels = 3 * size * size;
+
+        let mut input = Vec::with_capacity(pictures.pixels.len());
+        let mut target = Vec::with_capacity(pictures.pixels.len());
+        let (mut time, mut labels, mut weights) = (vec![], vec![], vec![]);
+        for (i, x0) in pictures.pixels.chunks_exact(pixels).enumerate() {
+            let draw = self.draw(first + i as u64, pictures.labels[i], pixels);
+            let c = self.precondition.at(draw.sigma);
+            let sigma = draw.sigma.0;
+            // The network should say (x0 - c_skip x) / c_out, with x = x0 + sigma eps.
+            let of_x0 = ((1.0 - c.c_skip) / c.c_out) as f32;
+            let of_eps = (-c.c_skip * sigma / c.c_out) as f32;
+            let (in_x0, in_eps) = (c.c_in as f32, (c.c_in * sigma) as f32);
+            for (x0, eps) in x0.iter().zip(&draw.eps) {
+                input.push(in_x0 * x0 + in_eps * eps);
+                target.push(of_x0 * x0 + of_eps * eps);
+            }
+            time.push(c.c_noise as f32);
+            labels.push(draw.label as i32);
+            let weight = self.spec.loss.weight.at_c_out(c.c_out, draw.sigma);
+            weights.push((weight / (batch * pixels) as f64) as f32);
+        }
+
+        let device = self.device.clone().autodiff();
+        let network = self.state.weights.clone().train();
+        let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+        let labels = (!self.dataset.classes().is_empty()).then(|| {
+            Tensor::<1, Int>::from_data(TensorData::new(labels, [micro_batch]), &device)
+        });
+        let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
+        let weights =
+            Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
+        let output = network.forward(tensor(input), time, labels);
+        let loss = ((output - tensor(target)).square() * weights).sum();
+        let value: f32 = loss.clone().inner().into_scalar();
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        (f64::from(value), gradients)
+    }
+
+    /// Which pictures are samples `first` .. `first + count` of the whole training: epochs follow
+    /// each other, each in its own order.
+    fn indices(&self, first: u64, count: usize) -> Vec<usize> {
+        let len = self.dataset.len() as u64;
+        let mut order = (u64::MAX, vec![]);
+        (first..first + count as u64)
+            .map(|sample| {
+                let epoch = sample / len;
+                if order.0 != epoch {
+                    order = (epoch, epoch_order(self.spec.train.seed, epoch, len as u32));
+                }
+                order.1[(sample % len) as usize] as usize
+            })
+            .collect()
+    }
+
+    /// Level, weight, label and noise of training sample number `sample`.
+    fn draw(&self, sample: u64, label: Option<u32>, pixels: usize) -> Draw {
+        let seed = self.spec.train.seed;
+        let stream = |purpose| Stream::new(seed, purpose, sample);
+        let (levels, stream_of_level) =
+            (self.spec.loss.levels, &mut stream(Purpose::Timestep));
+        let sigma = match &self.precondition {
+            Precondition::Discrete { schedule, .. } => {
+                schedule.sigma(levels.timestep(stream_of_level, schedule))
+            }
+            Precondition::Edm { .. } | Precondition::Flow { .. } => levels.sigma(stream_of_level),
+        };
+        let unlabelled = self.dataset.classes().len() as u32;
+        let dropped = stream(Purpose::Dropout).uniform_f64() < self.spec.train.label_dropout;
+        Draw {
+            sigma,
+            label: label.filter(|_| !dropped).unwrap_or(unlabelled),
+            eps: stream(Purpose::TrainNoise).normals(pixels),
+        }
+    }
+}
+
+fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
+    let wrong = |key: &'static str, found: String, expected: String| TrainError::Unfit {
+        key,
+        found,
+        expected,
+    };
+    let model = &spec.model;
+    if model.in_channels != 3 || model.out_channels != 3 {
+        let found = format!("{} in, {} out", model.in_channels, model.out_channels);
+        return Err(wrong("model.in_channels, out_channels", found, "3 and 3: pictures are RGB".into()));
+    }
+    let classes = dataset.classes().len();
+    let wanted = (classes > 0).then_some(classes + 1);
+    if model.num_class_embeds != wanted {
+        let found = match model.num_class_embeds {
+            Some(n) => n.to_string(),
+            None => "not set".into(),
+        };
+        let expected = match wanted {
+            Some(n) => format!("{n}: {classes} classes of the pictures and one for no class"),
+            None => "not set: the pictures have no labels".into(),
+        };
+        return Err(wrong("model.num_class_embeds", found, expected));
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Networks as burn modules, each named as in its weight file; loading and saving weights.
+//! U-Nets as in diffusers. Knows nothing of noise levels.
+
+mod activation;
+mod attention;
+mod block;
+mod class_embedding;
+mod config;
+mod error;
+pub mod folder;
+mod init;
+mod layers;
+mod plan;
+mod resample;
+mod resnet;
+mod text_embedding;
+mod time_embedding;
+mod transformer;
+pub mod unet_2d;
+pub mod unet_2d_condition;
+pub mod unet_2d_condition_config;
+mod weight_file;
+pub mod weights;
+
+pub use activation::Activation;
+pub use attention::CrossNorm;
+pub use class_embedding::ClassCondition;
+pub use config::PerBlock;
+pub use error::NetError;
+pub use plan::{DownBlockType, ResampleType, UpBlockType};
+pub use resnet::TimeScaleShift;
+pub use unet_2d::{UNet2DConfig, UNet2DModel};
+pub use unet_2d_condition::{TextTime, UNet2DConditionModel, UNetCondition};
+pub use unet_2d_condition_config::UNet2DConditionConfig;
+pub use weights::{
+    NamedParameter, WeightType, load_weights, named_parameters, parameter_shapes, save_weights,
+};

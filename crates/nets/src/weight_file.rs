@@ -1,0 +1,200 @@
+//! The safetensors format, read tensor by tensor and written as a stream.
+//! Leaves out memory maps and shards.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use dreamsmith_base::{FileError, write_atomic};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::error::NetError;
+
+/// A header lists names and shapes; a million tensors fit into this.
+const MAX_HEADER: u64 = 100 << 20;
+
+/// The bytes before the header: its length.
+const PREFIX: u64 = 8;
+
+/// An open weight file, its header checked against its length.
+#[derive(Debug)]
+pub(crate) struct WeightFile {
+    path: PathBuf,
+    file: File,
+    tensors: BTreeMap<String, TensorInfo>,
+    data_start: u64,
+}
+
+impl WeightFile {
+    /// Reads the header only.
+    pub(crate) fn open(path: &Path) -> Result<Self, NetError> {
+        let fail = |e| NetError::File(FileError::new("read", path, e));
+        let broken = |problem: String| NetError::NotSafetensors {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let mut file = File::open(path).map_err(fail)?;
+        let length = file.metadata().map_err(fail)?.len();
+        if length < PREFIX {
+            return Err(broken(format!(
+                "it has {length} bytes, the header's length alone takes {PREFIX}"
+            )));
+        }
+        let mut prefix = [0; PREFIX as usize];
+        file.read_exact(&mut prefix).map_err(fail)?;
+        let header_length = u64::from_le_bytes(prefix);
+        if header_length > MAX_HEADER || header_length > length - PREFIX {
+            return Err(broken(format!(
+                "it claims a header of {header_length} bytes in a file of {length}"
+            )));
+        }
+        let mut header = vec![0; header_length as usize];
+        file.read_exact(&mut header).map_err(fail)?;
+        let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|e| broken(format!("its header is damaged: {e}")))?;
+        let data_start = PREFIX + header_length;
+        let claimed = data_start.saturating_add(metadata.data_len() as u64);
+        if claimed != length {
+            return Err(broken(format!(
+                "its header describes {claimed} bytes, the file has {length}"
+            )));
+        }
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .collect();
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            tensors,
+            data_start,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names and shapes, in the order of the names.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors
+            .iter()
+            .map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// The values of one tensor, widened to f32.
+    pub(crate) fn read(&mut self, name: &str) -> Result<Vec<f32>, NetError> {
+        let Some(info) = self.tensors.get(name) else {
+            return Err(NetError::MissingTensor {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                shape: Vec::new(),
+                others: 0,
+            });
+        };
+        let fail = |e| NetError::File(FileError::new("read", &self.path, e));
+        let (start, end) = info.data_offsets;
+        let mut bytes = vec![0; end - start];
+        self.file
+            .seek(SeekFrom::Start(self.data_start + start as u64))
+            .map_err(fail)?;
+        self.file.read_exact(&mut bytes).map_err(fail)?;
+        Ok(match info.dtype {
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => halves(&bytes, f16::from_bits).to_f32_vec(),
+            Dtype::BF16 => halves(&bytes, bf16::from_bits).to_f32_vec(),
+            other => {
+                return Err(NetError::ElementType {
+                    path: self.path.clone(),
+                    name: name.to_owned(),
+                    found: format!("{other:?}"),
+                });
+            }
+        })
+    }
+}
+
+fn halves<T>(bytes: &[u8], from_bits: fn(u16) -> T) -> Vec<T> {
+    bytes
+        .chunks_exact(2)
+        .map(|b| from_bits(u16::from_le_bytes([b[0], b[1]])))
+        .collect()
+}
+
+/// The element type of a written file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightType {
+    /// Every bit kept.
+    F32,
+    /// Half the size, three significant digits, the range of f32.
+    Bf16,
+}
+
+impl WeightType {
+    fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Bf16 => values
+                .iter()
+                .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
+                .collect(),
+        }
+    }
+}
+
+/// Writes a whole file or none. `values` gives the values of the i-th tensor when its turn comes, so
+/// that only one is held at a time.
+pub(crate) fn write(
+    path: &Path,
+    shapes: &[(String, Vec<usize>)],
+    weight_type: WeightType,
+    values: impl Fn(usize) -> Vec<f32>,
+) -> Result<(), NetError> {
+    let header = header(shapes, weight_type);
+    let write = |out: &mut dyn Write| -> io::Result<()> {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(header.as_bytes())?;
+        (0..shapes.len()).try_for_each(|i| out.write_all(&weight_type.encode(&values(i))))
+    };
+    Ok(write_atomic(path, write)?)
+}
+
+/// The JSON header, padded with spaces so that the data is aligned.
+fn header(shapes: &[(String, Vec<usize>)], weight_type: WeightType) -> String {
+    let name = match weight_type {
+        WeightType::F32 => "F32",
+        WeightType::Bf16 => "BF16",
+    };
+    // Python's transformers and diffusers refuse a file that does not say which framework wrote it.
+    let mut entries = serde_json::Map::new();
+    entries.insert(
+        "__metadata__".to_owned(),
+        serde_json::json!({ "format": "pt" }),
+    );
+    let mut start = 0;
+    for (tensor, shape) in shapes {
+        let end = start + shape.iter().product::<usize>() * weight_type.size();
+        let entry =
+            serde_json::json!({ "dtype": name, "shape": shape, "data_offsets": [start, end] });
+        entries.insert(tensor.clone(), entry);
+        start = end;
+    }
+    let header = serde_json::Value::Object(entries).to_string();
+    let padded = header.len().next_multiple_of(PREFIX as usize);
+    format!("{header:<padded$}")
+}
