@@ -87,26 +87,25 @@ def cases():
             **karras, **zero, euler_at_final=True, algorithm_type="sde-dpmsolver++", solver_type=correction
         )
         yield f"dpmpp-2m-sde-{correction}", in_sigma(sde, 10, seeds=True)
-    # Every second exponential level is halfway: the single-step solver is 2S with 5 steps and no noise.
-    single = d.DPMSolverSinglestepScheduler(
-        **exponential, solver_order=2, final_sigmas_type="sigma_min", lower_order_final=False
-    )
-    yield "dpmpp-2s-exponential", in_sigma(single, 10)
+    # Every second exponential level is halfway: 11 steps are 2S with 5 steps, no noise, and one empty step.
+    single = d.DPMSolverSinglestepScheduler(**exponential, solver_order=2, final_sigmas_type="sigma_min")
+    yield "dpmpp-2s-exponential", in_sigma(single, 11)
     for order in (1, 2, 3):
         for variant in ("bh1", "bh2"):
-            # The reference divides by infinity when bh1 ends at zero.
-            end = "sigma_min" if variant == "bh1" else "zero"
-            unipc = d.UniPCMultistepScheduler(
-                **karras, final_sigmas_type=end, solver_order=order, solver_type=variant
-            )
+            # The reference divides by infinity when bh1 ends at zero, and corrects once more when its levels,
+            # spaced by sigma, end at their lowest twice.
+            kind = dict(LINEAR, final_sigmas_type="sigma_min") if variant == "bh1" else dict(karras, **zero)
+            unipc = d.UniPCMultistepScheduler(**kind, solver_order=order, solver_type=variant)
             yield f"unipc-{order}-{variant}", in_sigma(unipc, 10)
     plain = dict(LINEAR, timestep_spacing="trailing", clip_sample=False)
     yield "ddim-eta", in_timesteps(d.DDIMScheduler(**plain), 10, seeds=True, eta=0.5)
     yield "ddim-velocity-zero-snr", in_timesteps(
         d.DDIMScheduler(**plain, prediction_type="v_prediction", rescale_betas_zero_snr=True), 10
     )
-    yield "ddpm-fixed-small", in_timesteps(d.DDPMScheduler(**plain, variance_type="fixed_small"), 10, seeds=True)
-    yield "ddpm-fixed-large", in_timesteps(d.DDPMScheduler(**plain, variance_type="fixed_large"), 10, seeds=True)
+    for variance in ("small", "large"):
+        # Leading, since the reference adds noise to the result unless the last timestep is 0.
+        ddpm = d.DDPMScheduler(**LINEAR, clip_sample=False, variance_type=f"fixed_{variance}")
+        yield f"ddpm-fixed-{variance}", in_timesteps(ddpm, 10, seeds=True)
     pndm = d.PNDMScheduler(**LINEAR, skip_prk_steps=True, set_alpha_to_one=False)
     yield "pndm-multistep", in_timesteps(pndm, 10)
     yield "lcm", in_timesteps(d.LCMScheduler(**LINEAR, clip_sample=False), 4, seeds=True)
@@ -122,7 +121,7 @@ def schedules():
 
 def spacings():
     for kind in ("linspace", "leading", "trailing"):
-        for steps in (1, 7, 10, 50):
+        for steps in (2, 7, 10, 50):
             scheduler = d.DDIMScheduler(**LINEAR, timestep_spacing=kind, steps_offset=0)
             scheduler.set_timesteps(steps)
             yield f"{kind}-{steps}", scheduler.timesteps

@@ -21,6 +21,8 @@ use crate::console::{Console, stop_flag};
 
 /// The model that ships with the program.
 const SHIPPED_MODEL: &str = "models/emoji-32";
+/// For models that do not say what they were trained at.
+const DEFAULT_SIZE: u32 = 64;
 /// A file of given noise: 64 MiB is 5 million pictures' worth of 32x32 channels.
 const MAX_NOISE_BYTES: u64 = 1 << 26;
 
@@ -73,7 +75,7 @@ pub struct Imagine {
     /// Where noise comes from: native, or torch for what PyTorch draws on the CPU
     #[arg(long, default_value = "native", value_parser = parse_rng)]
     rng: Rng,
-    /// Start from the tensor `noise` [count, 3, size, size] of a safetensors file
+    /// Start from the tensor `noise` [count, channels, height, width] of a safetensors file
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
     init: Option<PathBuf>,
     /// Start from a picture
@@ -140,11 +142,7 @@ impl Imagine {
     }
 
     fn request(&self, model: &Model) -> anyhow::Result<DrawRequest> {
-        let native_size = match model.unet.config().sample_size {
-            Some(dreamsmith_nets::PerBlock::Same(size)) => u32::try_from(size)?,
-            _ => 64,
-        };
-        let size = self.size.unwrap_or(native_size);
+        let size = self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE);
         let count = self.count as usize;
         let mut request = DrawRequest::new(&model.card, self.seed, count, size);
         request.rng = self.rng;
@@ -155,7 +153,7 @@ impl Imagine {
         sample.spacing = self.schedule.unwrap_or(sample.spacing);
         sample.guidance.scale = self.guidance.unwrap_or(sample.guidance.scale);
         if let Some(path) = &self.init {
-            request.start = Start::Given(read_noise(path, count, size)?);
+            request.start = Start::Given(read_noise(path, count, size, model.card.patch_size)?);
         }
         if let Some(path) = &self.image {
             let picture = read_image(path, &ImageLimits::default())?.over([255; 3]);
@@ -282,12 +280,13 @@ fn check_writable(output: &Path) -> anyhow::Result<()> {
     Ok(create_folder(folder)?)
 }
 
-fn read_noise(path: &Path, count: usize, size: u32) -> anyhow::Result<Vec<Vec<f32>>> {
+fn read_noise(path: &Path, count: usize, size: u32, patch: u32) -> anyhow::Result<Vec<Vec<f32>>> {
     let bytes = read_limited(path, MAX_NOISE_BYTES)?;
     let name = path.display();
     let file = safetensors::SafeTensors::deserialize(&bytes).with_context(|| format!("`{name}` is no safetensors file"))?;
     let noise = file.tensor("noise").with_context(|| format!("`{name}` has no tensor `noise`"))?;
-    let wanted = [count, 3, size as usize, size as usize];
+    let (side, channels) = ((size / patch) as usize, (3 * patch * patch) as usize);
+    let wanted = [count, channels, side, side];
     if noise.shape() != wanted || noise.dtype() != safetensors::Dtype::F32 {
         bail!(
             "`{name}`: `noise` is {:?} of {:?}, expected {wanted:?} of F32",

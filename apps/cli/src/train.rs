@@ -90,10 +90,7 @@ fn resume(folder: &Path, device: &Device, console: &Console) -> anyhow::Result<T
 }
 
 fn open_pictures(spec: &TrainSpec, console: &Console) -> anyhow::Result<Dataset> {
-    let size = match spec.model.sample_size {
-        Some(dreamsmith_nets::PerBlock::Same(size)) => u32::try_from(size)?,
-        _ => bail!("`model.sample_size` is not set; expected the side of the training pictures, as 32"),
-    };
+    let size = spec.picture_size()?;
     let options = FolderOptions {
         fit: spec.data.fit,
         on_fault: spec.data.on_fault,

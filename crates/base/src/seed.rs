@@ -129,7 +129,7 @@ impl Stream {
         out
     }
 
-    /// A uniformly random order of 0..n [Fisher-Yates].
+    /// A uniformly random order of 0..n, by the shuffle of Fisher and Yates.
     pub fn permutation(&mut self, n: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n).collect();
         for i in (1..order.len()).rev() {

@@ -39,7 +39,7 @@ pub struct SampleStep<'a> {
     pub index: usize,
     /// Steps in all.
     pub total: usize,
-    /// The level of `x`.
+    /// The level that the step starts at.
     pub sigma: Sigma,
     /// The noisy image [B, C, H, W].
     pub x: &'a Tensor<4>,
@@ -91,12 +91,21 @@ pub struct Denoiser<N> {
 impl<N: Network> Denoiser<N> {
     /// Wraps a network that was trained as `precondition` says.
     pub fn new(network: N, precondition: Precondition) -> Self {
-        Self { network, precondition }
+        Self {
+            network,
+            precondition,
+        }
     }
 
     /// Wraps a network of discrete timesteps in variance-preserving coordinates.
     pub fn discrete(network: N, schedule: Schedule, prediction: Prediction) -> Self {
-        Self::new(network, Precondition::Discrete { schedule, prediction })
+        Self::new(
+            network,
+            Precondition::Discrete {
+                schedule,
+                prediction,
+            },
+        )
     }
 }
 
@@ -104,7 +113,14 @@ impl<N: Network> Denoise for Denoiser<N> {
     fn denoise(&self, x: Tensor<4>, sigma: Sigma) -> Tensor<4> {
         let at = self.precondition.at(sigma);
         let time = Tensor::full([x.dims()[0]], at.c_noise, &x.device());
-        let output = self.network.predict(x.clone().mul_scalar(at.c_in), time).mul_scalar(at.c_out);
-        if at.c_skip == 0.0 { output } else { x.mul_scalar(at.c_skip) + output }
+        let output = self
+            .network
+            .predict(x.clone().mul_scalar(at.c_in), time)
+            .mul_scalar(at.c_out);
+        if at.c_skip == 0.0 {
+            output
+        } else {
+            x.mul_scalar(at.c_skip) + output
+        }
     }
 }

@@ -15,7 +15,12 @@ pub fn noised(x0: Tensor<4>, eps: Tensor<4>, sigma: Tensor<1>) -> Tensor<4> {
 /// q(x_t | x0) in variance-preserving coordinates, [Ho20] eq. 4: alpha x0 + sigma_vp eps, [B, C, H, W],
 /// with alpha = sqrt(alpha_bar) and sigma_vp = sqrt(1 - alpha_bar), [B], of each image.
 /// With (1 - t, t) for (alpha, sigma_vp) it is the straight path of flow matching.
-pub fn noised_vp(x0: Tensor<4>, eps: Tensor<4>, alpha: Tensor<1>, sigma_vp: Tensor<1>) -> Tensor<4> {
+pub fn noised_vp(
+    x0: Tensor<4>,
+    eps: Tensor<4>,
+    alpha: Tensor<1>,
+    sigma_vp: Tensor<1>,
+) -> Tensor<4> {
     x0 * per_image(alpha) + eps * per_image(sigma_vp)
 }
 

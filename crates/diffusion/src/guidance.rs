@@ -26,7 +26,12 @@ const ANY_SIGMA: f64 = 1e9;
 
 impl Default for GuidanceSpec {
     fn default() -> Self {
-        Self { scale: 1.0, sigma_min: 0.0, sigma_max: ANY_SIGMA, rescale: 0.0 }
+        Self {
+            scale: 1.0,
+            sigma_min: 0.0,
+            sigma_max: ANY_SIGMA,
+            rescale: 0.0,
+        }
     }
 }
 
@@ -50,19 +55,51 @@ impl Guidance {
     /// Errs on a scale or interval that is no number, a negative interval, or a rescale outside 0 to 1.
     pub fn new(spec: GuidanceSpec) -> Result<Self, GuidanceError> {
         let check = |option, found: f64, expected, fits: bool| {
-            if fits { Ok(()) } else { Err(GuidanceError { option, found, expected }) }
+            if fits {
+                Ok(())
+            } else {
+                Err(GuidanceError {
+                    option,
+                    found,
+                    expected,
+                })
+            }
         };
-        let GuidanceSpec { scale, sigma_min, sigma_max, rescale } = spec;
-        check("scale", scale, "a finite number; 1 is unguided", scale.is_finite())?;
-        check("sigma_min", sigma_min, "a finite number, at least 0", sigma_min >= 0.0 && sigma_min.is_finite())?;
-        check("sigma_max", sigma_max, "at least sigma_min", sigma_max >= sigma_min)?;
+        let GuidanceSpec {
+            scale,
+            sigma_min,
+            sigma_max,
+            rescale,
+        } = spec;
+        check(
+            "scale",
+            scale,
+            "a finite number; 1 is unguided",
+            scale.is_finite(),
+        )?;
+        check(
+            "sigma_min",
+            sigma_min,
+            "a finite number, at least 0",
+            sigma_min >= 0.0 && sigma_min.is_finite(),
+        )?;
+        check(
+            "sigma_max",
+            sigma_max,
+            "at least sigma_min",
+            sigma_max >= sigma_min,
+        )?;
         check("rescale", rescale, "0 to 1", (0.0..=1.0).contains(&rescale))?;
         Ok(Self(spec))
     }
 
     /// The scale at one level: 1 outside the interval.
     pub fn scale_at(&self, sigma: Sigma) -> f64 {
-        if (self.0.sigma_min..=self.0.sigma_max).contains(&sigma.0) { self.0.scale } else { 1.0 }
+        if (self.0.sigma_min..=self.0.sigma_max).contains(&sigma.0) {
+            self.0.scale
+        } else {
+            1.0
+        }
     }
 
     /// The guided denoised image from both, [B, C, H, W].
@@ -72,7 +109,8 @@ impl Guidance {
             0.0 => guided,
             // [Lin24] eq. 15 and 16, on denoised images rather than on v; the two agree at zero terminal SNR.
             share => {
-                let factor = std_per_image(cond) / std_per_image(guided.clone()).clamp_min(f32::MIN_POSITIVE);
+                let factor = std_per_image(cond)
+                    / std_per_image(guided.clone()).clamp_min(f32::MIN_POSITIVE);
                 guided * factor.mul_scalar(share).add_scalar(1.0 - share)
             }
         }
@@ -90,7 +128,11 @@ pub struct Guided<C, U> {
 impl<C: Denoise, U: Denoise> Guided<C, U> {
     /// At scale 1, and outside the interval, `cond` alone is evaluated; at scale 0 `uncond` alone.
     pub fn new(cond: C, uncond: U, guidance: Guidance) -> Self {
-        Self { cond, uncond, guidance }
+        Self {
+            cond,
+            uncond,
+            guidance,
+        }
     }
 }
 
@@ -101,7 +143,8 @@ impl<C: Denoise, U: Denoise> Denoise for Guided<C, U> {
             0.0 => self.uncond.denoise(x, sigma),
             scale => {
                 let cond = self.cond.denoise(x.clone(), sigma);
-                self.guidance.combine(cond, self.uncond.denoise(x, sigma), scale)
+                self.guidance
+                    .combine(cond, self.uncond.denoise(x, sigma), scale)
             }
         }
     }
@@ -112,5 +155,9 @@ fn std_per_image(x: Tensor<4>) -> Tensor<4> {
     let [images, channels, height, width] = x.dims();
     let rows: Tensor<2> = x.reshape([images, channels * height * width]);
     let centred = rows.clone() - rows.mean_dim(1);
-    centred.square().mean_dim(1).sqrt().reshape([images, 1, 1, 1])
+    centred
+        .square()
+        .mean_dim(1)
+        .sqrt()
+        .reshape([images, 1, 1, 1])
 }

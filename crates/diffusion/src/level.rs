@@ -76,8 +76,15 @@ impl Schedule {
     /// Builds the table that `spec` describes.
     pub fn new(spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
         let alpha_bars = alpha_bars(spec)?;
-        let sigmas = alpha_bars.iter().map(|&a| Sigma::from_alpha_bar(a).0).collect();
-        Ok(Self { spec: spec.clone(), alpha_bars, sigmas })
+        let sigmas = alpha_bars
+            .iter()
+            .map(|&a| Sigma::from_alpha_bar(a).0)
+            .collect();
+        Ok(Self {
+            spec: spec.clone(),
+            alpha_bars,
+            sigmas,
+        })
     }
 
     /// What this table was made from.

@@ -57,7 +57,9 @@ pub enum LevelsError {
         found: f64,
     },
     /// Two levels in the wrong order.
-    #[error("noise level {index}: found {found} after {before}, expected less; levels must fall strictly")]
+    #[error(
+        "noise level {index}: found {found} after {before}, expected less; levels must fall strictly"
+    )]
     NotFalling {
         /// Place of the second.
         index: usize,
@@ -67,7 +69,9 @@ pub enum LevelsError {
         found: f64,
     },
     /// The last level is not zero.
-    #[error("noise levels end at {found}, expected 0; append 0, or ask for partial levels on purpose")]
+    #[error(
+        "noise levels end at {found}, expected 0; append 0, or ask for partial levels on purpose"
+    )]
     End {
         /// The last level.
         found: f64,
@@ -121,20 +125,36 @@ impl Levels {
     /// Levels that fall strictly but may end above zero, for one who goes on from there.
     pub fn partial(sigmas: Vec<Sigma>) -> Result<Self, LevelsError> {
         let sigmas: Vec<f64> = sigmas.into_iter().map(|sigma| sigma.0).collect();
-        let halfway = sigmas.windows(2).map(|pair| (pair[0] * pair[1]).sqrt()).collect();
+        let halfway = sigmas
+            .windows(2)
+            .map(|pair| (pair[0] * pair[1]).sqrt())
+            .collect();
         Self::with_halfway(sigmas, halfway)
     }
 
     /// Levels whose halfway points were measured otherwise than in log sigma; one less than the levels.
     pub(crate) fn with_halfway(sigmas: Vec<f64>, halfway: Vec<f64>) -> Result<Self, LevelsError> {
         if sigmas.len() < 2 {
-            return Err(LevelsError::Steps { found: sigmas.len().saturating_sub(1), limit: MAX_STEPS });
+            return Err(LevelsError::Steps {
+                found: sigmas.len().saturating_sub(1),
+                limit: MAX_STEPS,
+            });
         }
-        if let Some(index) = sigmas.iter().position(|sigma| !(sigma.is_finite() && *sigma >= 0.0)) {
-            return Err(LevelsError::NotALevel { index, found: sigmas[index] });
+        if let Some(index) = sigmas
+            .iter()
+            .position(|sigma| !(sigma.is_finite() && *sigma >= 0.0))
+        {
+            return Err(LevelsError::NotALevel {
+                index,
+                found: sigmas[index],
+            });
         }
         if let Some(index) = (1..sigmas.len()).find(|&i| sigmas[i] >= sigmas[i - 1]) {
-            return Err(LevelsError::NotFalling { index, before: sigmas[index - 1], found: sigmas[index] });
+            return Err(LevelsError::NotFalling {
+                index,
+                before: sigmas[index - 1],
+                found: sigmas[index],
+            });
         }
         Ok(Self { sigmas, halfway })
     }
@@ -161,7 +181,14 @@ impl Levels {
 
     /// The steps in order.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
-        self.sigmas.windows(2).enumerate().map(|(index, pair)| Step { index, sigma: pair[0], next: pair[1] })
+        self.sigmas
+            .windows(2)
+            .enumerate()
+            .map(|(index, pair)| Step {
+                index,
+                sigma: pair[0],
+                next: pair[1],
+            })
     }
 
     /// The level halfway through `step`: halfway in time for levels spaced by timesteps, else in log sigma.
@@ -177,13 +204,36 @@ impl Levels {
         }
         let kept = ((self.n_steps() as f64 * strength) as usize).max(1);
         let skipped = self.n_steps() - kept;
-        Ok(Self { sigmas: self.sigmas[skipped..].to_vec(), halfway: self.halfway[skipped..].to_vec() })
+        Ok(Self {
+            sigmas: self.sigmas[skipped..].to_vec(),
+            halfway: self.halfway[skipped..].to_vec(),
+        })
+    }
+
+    /// The same levels without the zero at their end, as some published pipelines stop at the lowest trained one.
+    /// Errs if that leaves no step.
+    pub fn without_zero(&self) -> Result<Self, LevelsError> {
+        let kept = self.sigmas.iter().filter(|&&sigma| sigma > 0.0).count();
+        let halfway = self
+            .halfway
+            .iter()
+            .copied()
+            .take(kept.saturating_sub(1))
+            .collect();
+        Self::with_halfway(self.sigmas[..kept].to_vec(), halfway)
     }
 
     /// The noisy image to start from when there is none: x of `shape` [B, C, H, W].
     /// Its standard deviation is sqrt(1 + sigma^2): unit normal in variance-preserving coordinates.
-    pub fn pure_noise(&self, noise: &mut dyn Noise, shape: [usize; 4], device: &Device) -> Tensor<4> {
-        noise.normal(shape, device).mul_scalar(self.first().0.hypot(1.0))
+    pub fn pure_noise(
+        &self,
+        noise: &mut dyn Noise,
+        shape: [usize; 4],
+        device: &Device,
+    ) -> Tensor<4> {
+        noise
+            .normal(shape, device)
+            .mul_scalar(self.first().0.hypot(1.0))
     }
 
     /// The noisy image to start from when there is one: `x0 + sigma * eps`, x0 [B, C, H, W] in [-1, 1].

@@ -12,6 +12,7 @@ pub mod loss;
 pub mod model;
 pub mod noise;
 pub mod optimizer;
+pub mod patch;
 pub mod pipeline;
 pub mod precondition;
 pub mod prediction;

@@ -59,7 +59,9 @@ fn sigma_data() -> f64 {
 
 impl Default for LossWeight {
     fn default() -> Self {
-        Self::MinSnr { gamma: min_snr_gamma() }
+        Self::MinSnr {
+            gamma: min_snr_gamma(),
+        }
     }
 }
 
@@ -68,7 +70,11 @@ impl LossWeight {
     pub fn check(self) -> Result<Self, LossWeightError> {
         let positive = |parameter, found: f64| {
             let fits = found > 0.0 && found.is_finite();
-            if fits { Ok(()) } else { Err(LossWeightError { parameter, found }) }
+            if fits {
+                Ok(())
+            } else {
+                Err(LossWeightError { parameter, found })
+            }
         };
         match self {
             Self::Simple {} => {}
@@ -83,12 +89,14 @@ impl LossWeight {
     pub fn at(self, prediction: Prediction, sigma: Sigma) -> f64 {
         // An error of the prediction is c_out times as large in x0.
         let (_, c_out) = prediction.skip_and_out(sigma);
-        self.on_x0(sigma).map_or(1.0, |weight| weight * c_out * c_out)
+        self.on_x0(sigma)
+            .map_or(1.0, |weight| weight * c_out * c_out)
     }
 
     /// The weight of the squared error of an EDM-preconditioned network, [Karras22] eq. 8.
     pub fn at_c_out(self, c_out: f64, sigma: Sigma) -> f64 {
-        self.on_x0(sigma).map_or(1.0, |weight| weight * c_out * c_out)
+        self.on_x0(sigma)
+            .map_or(1.0, |weight| weight * c_out * c_out)
     }
 
     /// The weight of the squared error of x0; `None` if it is defined on the prediction itself.

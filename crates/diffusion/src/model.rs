@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
-use dreamsmith_nets::{NetError, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights};
+use dreamsmith_nets::{NetError, PerBlock, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -26,6 +26,9 @@ const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 pub struct Card {
     /// Noise levels and what the network says.
     pub diffusion: DiffusionSpec,
+    /// Pixels along a side of the squares that are the network's channels.
+    #[serde(default = "no_patches")]
+    pub patch_size: u32,
     /// How it is best drawn from.
     #[serde(default)]
     pub sample: SampleSpec,
@@ -94,6 +97,14 @@ pub enum ModelError {
 }
 
 impl Model {
+    /// Side in pixels of the pictures it was trained on, if known.
+    pub fn picture_size(&self) -> Option<u32> {
+        match self.unet.config().sample_size {
+            Some(PerBlock::Same(size)) => u32::try_from(size).ok()?.checked_mul(self.card.patch_size),
+            _ => None,
+        }
+    }
+
     /// Reads the model folder `dir` onto `device`.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
@@ -107,6 +118,16 @@ impl Model {
                     "{} classes, but `num_class_embeds` of {UNET_CONFIG} is {:?}; expected one more than classes",
                     card.classes.len(),
                     config.num_class_embeds
+                ),
+            });
+        }
+        let channels = 3 * card.patch_size as usize * card.patch_size as usize;
+        if [config.in_channels, config.out_channels] != [channels; 2] {
+            return Err(ModelError::Config {
+                file: dir.join(UNET_CONFIG).display().to_string(),
+                problem: format!(
+                    "{} channels in and {} out, expected {channels} (RGB in patches of {}); other models cannot be drawn from yet",
+                    config.in_channels, config.out_channels, card.patch_size
                 ),
             });
         }
@@ -174,9 +195,14 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
             threshold: config.threshold,
             ..SampleSpec::default()
         },
+        patch_size: no_patches(),
         classes: vec![],
         trained: None,
     })
+}
+
+fn no_patches() -> u32 {
+    1
 }
 
 fn model_index() -> serde_json::Value {

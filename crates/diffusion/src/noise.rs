@@ -16,7 +16,10 @@ pub struct NativeNoise {
 impl NativeNoise {
     /// One seed for each image of the batch.
     pub fn new(seeds: &[u64]) -> Self {
-        Self { seeds: seeds.to_vec(), draws: 0 }
+        Self {
+            seeds: seeds.to_vec(),
+            draws: 0,
+        }
     }
 }
 
@@ -26,8 +29,17 @@ impl Noise for NativeNoise {
     fn normal(&mut self, shape: [usize; 4], device: &Device) -> Tensor<4> {
         let draw = self.draws;
         self.draws += 1;
-        let streams = self.seeds.iter().map(|&seed| Stream::new(seed, Purpose::SampleNoise, draw));
-        gather(shape, device, streams.map(|mut stream| stream.normals(per_image(shape))).collect())
+        let streams = self
+            .seeds
+            .iter()
+            .map(|&seed| Stream::new(seed, Purpose::SampleNoise, draw));
+        gather(
+            shape,
+            device,
+            streams
+                .map(|mut stream| stream.normals(per_image(shape)))
+                .collect(),
+        )
     }
 }
 
@@ -39,7 +51,9 @@ pub struct TorchNoise {
 impl TorchNoise {
     /// One seed for each image of the batch.
     pub fn new(seeds: &[u64]) -> Self {
-        Self { generators: seeds.iter().map(|&seed| TorchRng::new(seed)).collect() }
+        Self {
+            generators: seeds.iter().map(|&seed| TorchRng::new(seed)).collect(),
+        }
     }
 }
 
@@ -47,7 +61,10 @@ impl Noise for TorchNoise {
     /// # Panics
     /// If the batch does not have as many images as there are seeds.
     fn normal(&mut self, shape: [usize; 4], device: &Device) -> Tensor<4> {
-        let images = self.generators.iter_mut().map(|generator| generator.randn(per_image(shape)));
+        let images = self
+            .generators
+            .iter_mut()
+            .map(|generator| generator.randn(per_image(shape)));
         gather(shape, device, images.collect())
     }
 }
@@ -57,6 +74,10 @@ fn per_image([_, channels, height, width]: [usize; 4]) -> usize {
 }
 
 fn gather(shape: [usize; 4], device: &Device, images: Vec<Vec<f32>>) -> Tensor<4> {
-    assert_eq!(images.len(), shape[0], "one noise seed for each image of the batch");
+    assert_eq!(
+        images.len(),
+        shape[0],
+        "one noise seed for each image of the batch"
+    );
     Tensor::from_data(TensorData::new(images.concat(), shape), device)
 }

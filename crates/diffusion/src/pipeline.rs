@@ -15,6 +15,7 @@ use crate::guidance::{Guidance, GuidanceError, Guided};
 use crate::levels::{Levels, LevelsError};
 use crate::model::{Card, Model};
 use crate::noise::{NativeNoise, TorchNoise};
+use crate::patch::{from_patches, to_patches};
 use crate::precondition::Precondition;
 use crate::sampler::SampleError;
 use crate::spacing::SigmaRange;
@@ -41,7 +42,7 @@ pub enum Rng {
 pub enum Start {
     /// Noise of the image's seed.
     Noise,
-    /// Given unit normal values [3, H, W], one set for each image.
+    /// Given unit normal values [3 p^2, H/p, W/p] for patches of p, one set for each image.
     Given(Vec<Vec<f32>>),
     /// A picture [3, H, W] in [-1, 1], noised by `strength` of the way.
     Picture {
@@ -168,7 +169,8 @@ impl Job<'_> {
     /// The images in `range`, as one batch.
     fn draw(&self, range: Range<usize>, watch: &mut dyn Watch) -> Result<Vec<Image>, DrawError> {
         let side = self.request.size as usize;
-        let shape = [range.len(), 3, side, side];
+        let patch = self.model.card.patch_size as usize;
+        let shape = [range.len(), 3 * patch * patch, side / patch, side / patch];
         let seeds = &self.request.seeds[range.clone()];
         let mut noise: Box<dyn Noise> = match self.request.rng {
             Rng::Native => Box::new(NativeNoise::new(seeds)),
@@ -182,7 +184,8 @@ impl Job<'_> {
                 eps.mul_scalar(self.levels.first().0.hypot(1.0))
             }
             Start::Picture { pixels, .. } => {
-                let x0 = tensor(pixels.repeat(range.len()));
+                let x0 = to_patches(pixels, side, patch).repeat(range.len());
+                let x0 = tensor(x0);
                 self.levels.noised(x0, noise.as_mut())
             }
         };
@@ -198,7 +201,9 @@ impl Job<'_> {
         let net = Thresholded::new(net, sample.threshold)?;
         let x = sample.sampler.run(&net, x, self.levels, noise.as_mut(), watch)?;
         let values: Vec<f32> = x.to_data().iter::<f32>().collect();
-        let image = |values| Image::from_signed(values, side as u32, side as u32);
+        let image = |values: &[f32]| {
+            Image::from_signed(&from_patches(values, side, patch), side as u32, side as u32)
+        };
         let images: Result<_, _> = values.chunks_exact(3 * side * side).map(image).collect();
         Ok(images?)
     }
@@ -258,7 +263,7 @@ fn check(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
     };
     let (count, side) = (request.seeds.len(), request.size as usize);
     let halvings = model.unet.config().block_out_channels.len() - 1;
-    let multiple = 1 << halvings;
+    let multiple = (model.card.patch_size as usize) << halvings;
     if side == 0 || side % multiple != 0 || side > MAX_SIDE {
         let expected = format!("a multiple of {multiple} up to {MAX_SIDE}");
         return unfit("the size", side.to_string(), expected);

@@ -47,15 +47,28 @@ impl Precondition {
     /// c_skip, c_out, c_in and c_noise at `sigma`.
     pub fn at(&self, sigma: Sigma) -> Coefficients {
         match self {
-            Self::Discrete { schedule, prediction } => {
+            Self::Discrete {
+                schedule,
+                prediction,
+            } => {
                 let (c_skip, c_out) = prediction.skip_and_out(sigma);
-                Coefficients { c_skip, c_out, c_in: sigma.alpha(), c_noise: schedule.timestep_at(sigma) }
+                Coefficients {
+                    c_skip,
+                    c_out,
+                    c_in: sigma.alpha(),
+                    c_noise: schedule.timestep_at(sigma),
+                }
             }
             Self::Edm { sigma_data, .. } => edm(sigma, *sigma_data),
             Self::Flow { time_scale } => {
                 let (c_skip, c_out) = Prediction::Flow.skip_and_out(sigma);
                 let time = sigma.flow_time();
-                Coefficients { c_skip, c_out, c_in: 1.0 - time, c_noise: time * time_scale }
+                Coefficients {
+                    c_skip,
+                    c_out,
+                    c_in: 1.0 - time,
+                    c_noise: time * time_scale,
+                }
             }
         }
     }

@@ -27,7 +27,13 @@ impl Prediction {
 
     /// The training target [B, C, H, W] for x_t = alpha * x0 + sigma_vp * eps.
     /// `alpha` and `sigma_vp`, [B], are each image's own (variance-preserving) pair; only `Velocity` needs them.
-    pub fn target(self, x0: Tensor<4>, eps: Tensor<4>, alpha: Tensor<1>, sigma_vp: Tensor<1>) -> Tensor<4> {
+    pub fn target(
+        self,
+        x0: Tensor<4>,
+        eps: Tensor<4>,
+        alpha: Tensor<1>,
+        sigma_vp: Tensor<1>,
+    ) -> Tensor<4> {
         match self {
             Self::Epsilon => eps,
             Self::Velocity => eps * per_image(alpha) - x0 * per_image(sigma_vp),

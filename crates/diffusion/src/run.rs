@@ -121,6 +121,7 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
         precondition: spec.diffusion.precondition()?,
         card: Card {
             diffusion: spec.diffusion.clone(),
+            patch_size: spec.patch_size,
             sample: spec.sample,
             classes: trainer.dataset().classes().to_vec(),
             trained: Some(Trained {

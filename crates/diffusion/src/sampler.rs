@@ -225,37 +225,69 @@ impl Sampler {
         if trace == 0.0 {
             Ok(x)
         } else {
-            Err(SampleError::NotFinite { sampler: self.name(), steps: levels.n_steps() })
+            Err(SampleError::NotFinite {
+                sampler: self.name(),
+                steps: levels.n_steps(),
+            })
         }
     }
 
     /// Errs if an option is out of range; [`Sampler::run`] does the same.
     pub fn check(&self) -> Result<(), SampleError> {
         let option = |option, found: f64, expected, fits: bool| {
-            let fault = SampleError::Option { sampler: self.name(), option, found, expected };
+            let fault = SampleError::Option {
+                sampler: self.name(),
+                option,
+                found,
+                expected,
+            };
             if fits { Ok(()) } else { Err(fault) }
         };
         match self {
             Self::Ddim { eta } | Self::DpmPp2sAncestral { eta } => {
                 option("eta", *eta, "0 to 1", (0.0..=1.0).contains(eta))
             }
-            Self::DpmPp2mSde { eta, .. } => {
-                option("eta", *eta, "a finite number, at least 0", *eta >= 0.0 && eta.is_finite())
-            }
-            Self::Lms { order } => {
-                option("order", *order as f64, "1 to 4", (1..=lms::MAX_ORDER).contains(order))
-            }
-            Self::UniPc { order, .. } => {
-                option("order", *order as f64, "1 to 3", (1..=unipc::MAX_ORDER).contains(order))
-            }
+            Self::DpmPp2mSde { eta, .. } => option(
+                "eta",
+                *eta,
+                "a finite number, at least 0",
+                *eta >= 0.0 && eta.is_finite(),
+            ),
+            Self::Lms { order } => option(
+                "order",
+                *order as f64,
+                "1 to 4",
+                (1..=lms::MAX_ORDER).contains(order),
+            ),
+            Self::UniPc { order, .. } => option(
+                "order",
+                *order as f64,
+                "1 to 3",
+                (1..=unipc::MAX_ORDER).contains(order),
+            ),
             Self::Edm(churn) => {
                 let not_below_zero = |value: f64| value >= 0.0 && !value.is_nan();
-                option("amount", churn.amount, "at least 0", not_below_zero(churn.amount))?;
-                option("sigma_min", churn.sigma_min, "at least 0", not_below_zero(churn.sigma_min))?;
+                option(
+                    "amount",
+                    churn.amount,
+                    "at least 0",
+                    not_below_zero(churn.amount),
+                )?;
+                option(
+                    "sigma_min",
+                    churn.sigma_min,
+                    "at least 0",
+                    not_below_zero(churn.sigma_min),
+                )?;
                 let above = churn.sigma_max >= churn.sigma_min;
                 option("sigma_max", churn.sigma_max, "at least sigma_min", above)?;
                 let scale = churn.noise_scale;
-                option("noise_scale", scale, "a finite number, at least 0", scale >= 0.0 && scale.is_finite())
+                option(
+                    "noise_scale",
+                    scale,
+                    "a finite number, at least 0",
+                    scale >= 0.0 && scale.is_finite(),
+                )
             }
             Self::Ddpm { .. }
             | Self::Euler {}

@@ -72,7 +72,9 @@ pub enum ScheduleError {
         found: u32,
     },
     /// Betas outside 0 < start <= end < 1.
-    #[error("schedule: beta goes from {start} to {end}, expected 0 < start <= end < 1, as 0.0001 to 0.02")]
+    #[error(
+        "schedule: beta goes from {start} to {end}, expected 0 < start <= end < 1, as 0.0001 to 0.02"
+    )]
     Range {
         /// First beta.
         start: f64,
@@ -105,13 +107,20 @@ fn default_timesteps() -> u32 {
 impl Default for Betas {
     /// The linear schedule of [Ho20].
     fn default() -> Self {
-        Self::Linear { start: 1e-4, end: 0.02 }
+        Self::Linear {
+            start: 1e-4,
+            end: 0.02,
+        }
     }
 }
 
 impl Default for ScheduleSpec {
     fn default() -> Self {
-        Self { betas: Betas::default(), timesteps: default_timesteps(), terminal_snr: TerminalSnr::default() }
+        Self {
+            betas: Betas::default(),
+            timesteps: default_timesteps(),
+            terminal_snr: TerminalSnr::default(),
+        }
     }
 }
 
@@ -124,26 +133,38 @@ impl Betas {
         };
         match self {
             Self::Linear { start, end } => line(start, end).collect(),
-            Self::ScaledLinear { start, end } => line(start.sqrt(), end.sqrt()).map(|root| root * root).collect(),
+            Self::ScaledLinear { start, end } => line(start.sqrt(), end.sqrt())
+                .map(|root| root * root)
+                .collect(),
             Self::Cosine {} => {
                 let alpha_bar = |t: u32| {
                     let part = f64::from(t) / f64::from(timesteps);
-                    ((part + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * FRAC_PI_2).cos().powi(2)
+                    ((part + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * FRAC_PI_2)
+                        .cos()
+                        .powi(2)
                 };
-                (0..timesteps).map(|t| (1.0 - alpha_bar(t + 1) / alpha_bar(t)).min(COSINE_MAX_BETA)).collect()
+                (0..timesteps)
+                    .map(|t| (1.0 - alpha_bar(t + 1) / alpha_bar(t)).min(COSINE_MAX_BETA))
+                    .collect()
             }
-            Self::Sigmoid { start, end } => {
-                line(-SIGMOID_REACH, SIGMOID_REACH).map(|x| start + (end - start) / (1.0 + (-x).exp())).collect()
-            }
+            Self::Sigmoid { start, end } => line(-SIGMOID_REACH, SIGMOID_REACH)
+                .map(|x| start + (end - start) / (1.0 + (-x).exp()))
+                .collect(),
         }
     }
 
     fn check(self) -> Result<(), ScheduleError> {
         match self {
             Self::Cosine {} => Ok(()),
-            Self::Linear { start, end } | Self::ScaledLinear { start, end } | Self::Sigmoid { start, end } => {
+            Self::Linear { start, end }
+            | Self::ScaledLinear { start, end }
+            | Self::Sigmoid { start, end } => {
                 let fits = 0.0 < start && start <= end && end < 1.0;
-                if fits { Ok(()) } else { Err(ScheduleError::Range { start, end }) }
+                if fits {
+                    Ok(())
+                } else {
+                    Err(ScheduleError::Range { start, end })
+                }
             }
         }
     }
@@ -153,21 +174,32 @@ impl Betas {
 pub(crate) fn alpha_bars(spec: &ScheduleSpec) -> Result<Vec<f64>, ScheduleError> {
     spec.betas.check()?;
     if !(2..=MAX_TIMESTEPS).contains(&spec.timesteps) {
-        return Err(ScheduleError::Timesteps { found: spec.timesteps });
+        return Err(ScheduleError::Timesteps {
+            found: spec.timesteps,
+        });
     }
     let to_f32 = |value: f64| f64::from(value as f32);
-    let products = spec.betas.values(spec.timesteps).into_iter().scan(1.0, |product, beta| {
-        *product *= f64::from(1.0 - beta as f32);
-        Some(to_f32(*product))
-    });
+    let products = spec
+        .betas
+        .values(spec.timesteps)
+        .into_iter()
+        .scan(1.0, |product, beta| {
+            *product *= f64::from(1.0 - beta as f32);
+            Some(to_f32(*product))
+        });
     let mut table: Vec<f64> = products.collect();
     if spec.terminal_snr == TerminalSnr::Zero {
         remove_terminal_signal(&mut table);
-        table.iter_mut().for_each(|alpha_bar| *alpha_bar = to_f32(*alpha_bar));
+        table
+            .iter_mut()
+            .for_each(|alpha_bar| *alpha_bar = to_f32(*alpha_bar));
     }
     // Not `<=`: a NaN must count as a fault too.
     match (1..table.len()).find(|&t| !(table[t] < table[t - 1] && table[t] > 0.0)) {
-        Some(timestep) => Err(ScheduleError::Exhausted { timestep, timesteps: spec.timesteps }),
+        Some(timestep) => Err(ScheduleError::Exhausted {
+            timestep,
+            timesteps: spec.timesteps,
+        }),
         None => Ok(table),
     }
 }

@@ -46,7 +46,9 @@ pub enum SchedulerConfigError {
     #[error("scheduler_config.json: {0}")]
     Levels(#[from] LevelsError),
     /// Flow predictions of discrete timesteps.
-    #[error("scheduler_config.json has no word for flow predictions on a beta schedule; train eps, v or x0")]
+    #[error(
+        "scheduler_config.json has no word for flow predictions on a beta schedule; train eps, v or x0"
+    )]
     DiscreteFlow,
 }
 
@@ -128,23 +130,42 @@ impl SchedulerConfig {
         let (precondition, spacing) = match raw.class.as_str() {
             FLOW => {
                 let time_scale = f64::from(raw.num_train_timesteps);
-                (Precondition::Flow { time_scale }, Spacing::Flow { shift: raw.shift })
+                (
+                    Precondition::Flow { time_scale },
+                    Spacing::Flow { shift: raw.shift },
+                )
             }
             EDM => raw.edm()?,
             _ => {
                 let schedule = Schedule::new(&raw.schedule()?)?;
-                (Precondition::Discrete { schedule, prediction: raw.prediction()? }, raw.spacing()?)
+                (
+                    Precondition::Discrete {
+                        schedule,
+                        prediction: raw.prediction()?,
+                    },
+                    raw.spacing()?,
+                )
             }
         };
-        Ok(Self { precondition, spacing, threshold })
+        Ok(Self {
+            precondition,
+            spacing,
+            threshold,
+        })
     }
 
     /// The JSON that the reference reads. Spacings by sigma, which its plain samplers lack, become `trailing`.
     pub fn to_json(&self) -> Result<Value, SchedulerConfigError> {
         match &self.precondition {
             Precondition::Flow { time_scale } => {
-                let shift = if let Spacing::Flow { shift } = self.spacing { shift } else { 1.0 };
-                Ok(json!({ "_class_name": FLOW, "num_train_timesteps": *time_scale as u32, "shift": shift }))
+                let shift = if let Spacing::Flow { shift } = self.spacing {
+                    shift
+                } else {
+                    1.0
+                };
+                Ok(
+                    json!({ "_class_name": FLOW, "num_train_timesteps": *time_scale as u32, "shift": shift }),
+                )
             }
             Precondition::Edm { sigma_data, range } => {
                 let (kind, rho) = match self.spacing {
@@ -162,11 +183,18 @@ impl SchedulerConfig {
                     "rho": rho,
                 }))
             }
-            Precondition::Discrete { schedule, prediction } => self.discrete_json(schedule.spec(), *prediction),
+            Precondition::Discrete {
+                schedule,
+                prediction,
+            } => self.discrete_json(schedule.spec(), *prediction),
         }
     }
 
-    fn discrete_json(&self, spec: &ScheduleSpec, prediction: Prediction) -> Result<Value, SchedulerConfigError> {
+    fn discrete_json(
+        &self,
+        spec: &ScheduleSpec,
+        prediction: Prediction,
+    ) -> Result<Value, SchedulerConfigError> {
         // Only the reference's DDPM knows the sigmoid schedule.
         let (class, kind, start, end) = match spec.betas {
             Betas::Linear { start, end } => (DDIM, "linear", start, end),
@@ -221,7 +249,11 @@ impl SchedulerConfig {
 impl Raw {
     fn schedule(&self) -> Result<ScheduleSpec, SchedulerConfigError> {
         if self.trained_betas.is_some() {
-            return Err(value("trained_betas", "a list", "null; name a beta_schedule"));
+            return Err(value(
+                "trained_betas",
+                "a list",
+                "null; name a beta_schedule",
+            ));
         }
         let (start, end) = (self.beta_start, self.beta_end);
         let betas = match self.beta_schedule.as_str() {
@@ -234,8 +266,16 @@ impl Raw {
                 return Err(value("beta_schedule", other, known));
             }
         };
-        let terminal_snr = if self.rescale_betas_zero_snr { TerminalSnr::Zero } else { TerminalSnr::AsTrained };
-        Ok(ScheduleSpec { betas, timesteps: self.num_train_timesteps, terminal_snr })
+        let terminal_snr = if self.rescale_betas_zero_snr {
+            TerminalSnr::Zero
+        } else {
+            TerminalSnr::AsTrained
+        };
+        Ok(ScheduleSpec {
+            betas,
+            timesteps: self.num_train_timesteps,
+            terminal_snr,
+        })
     }
 
     fn prediction(&self) -> Result<Prediction, SchedulerConfigError> {
@@ -243,13 +283,21 @@ impl Raw {
             "epsilon" => Ok(Prediction::Epsilon),
             "v_prediction" => Ok(Prediction::Velocity),
             "sample" => Ok(Prediction::Sample),
-            other => Err(value("prediction_type", other, "epsilon, v_prediction or sample")),
+            other => Err(value(
+                "prediction_type",
+                other,
+                "epsilon, v_prediction or sample",
+            )),
         }
     }
 
     fn edm(&self) -> Result<(Precondition, Spacing), SchedulerConfigError> {
         if self.prediction_type != "epsilon" {
-            return Err(value("prediction_type", &self.prediction_type, "epsilon for an EDM scheduler"));
+            return Err(value(
+                "prediction_type",
+                &self.prediction_type,
+                "epsilon for an EDM scheduler",
+            ));
         }
         let range = SigmaRange::new(Sigma(self.sigma_min), Sigma(self.sigma_max))?;
         let spacing = match self.sigma_schedule.as_str() {
@@ -257,7 +305,13 @@ impl Raw {
             "exponential" => Spacing::Exponential {},
             other => return Err(value("sigma_schedule", other, "karras or exponential")),
         };
-        Ok((Precondition::Edm { sigma_data: self.sigma_data, range }, spacing))
+        Ok((
+            Precondition::Edm {
+                sigma_data: self.sigma_data,
+                range,
+            },
+            spacing,
+        ))
     }
 
     fn spacing(&self) -> Result<Spacing, SchedulerConfigError> {
@@ -268,25 +322,44 @@ impl Raw {
             return Ok(Spacing::Exponential {});
         }
         if self.class == "LCMScheduler" {
-            return Ok(Spacing::Consistency { origin: self.original_inference_steps });
+            return Ok(Spacing::Consistency {
+                origin: self.original_inference_steps,
+            });
         }
         let old = ["", DDIM, DDPM, "PNDMScheduler"].contains(&self.class.as_str());
-        match self.timestep_spacing.as_deref().unwrap_or(if old { "leading" } else { "linspace" }) {
+        match self
+            .timestep_spacing
+            .as_deref()
+            .unwrap_or(if old { "leading" } else { "linspace" })
+        {
             "linspace" => Ok(Spacing::Linspace {}),
-            "leading" => Ok(Spacing::Leading { offset: self.steps_offset }),
+            "leading" => Ok(Spacing::Leading {
+                offset: self.steps_offset,
+            }),
             "trailing" => Ok(Spacing::Trailing {}),
-            other => Err(value("timestep_spacing", other, "linspace, leading or trailing")),
+            other => Err(value(
+                "timestep_spacing",
+                other,
+                "linspace, leading or trailing",
+            )),
         }
     }
 
     fn threshold(&self) -> Threshold {
         // With its maximum at 1 the reference's dynamic threshold is a static one.
         if self.thresholding && self.sample_max_value > 1.0 {
-            Threshold::Dynamic { percentile: self.dynamic_thresholding_ratio }
+            Threshold::Dynamic {
+                percentile: self.dynamic_thresholding_ratio,
+            }
         } else if self.thresholding {
             Threshold::Static { bound: 1.0 }
-        } else if self.clip_sample.unwrap_or([DDIM, DDPM].contains(&self.class.as_str())) {
-            Threshold::Static { bound: self.clip_sample_range }
+        } else if self
+            .clip_sample
+            .unwrap_or([DDIM, DDPM].contains(&self.class.as_str()))
+        {
+            Threshold::Static {
+                bound: self.clip_sample_range,
+            }
         } else {
             Threshold::None
         }
@@ -294,5 +367,9 @@ impl Raw {
 }
 
 fn value(key: &'static str, found: &str, expected: &'static str) -> SchedulerConfigError {
-    SchedulerConfigError::Value { key, found: found.to_owned(), expected }
+    SchedulerConfigError::Value {
+        key,
+        found: found.to_owned(),
+        expected,
+    }
 }

@@ -94,15 +94,25 @@ fn consistency_origin() -> u32 {
 
 impl SigmaRange {
     /// 0.002 to 80: EDM, [Karras22] table 1.
-    pub const EDM: Self = Self { min: 0.002, max: 80.0 };
+    pub const EDM: Self = Self {
+        min: 0.002,
+        max: 80.0,
+    };
 
     /// Flow times 0.001 to 0.999, for spacings that know sigma only.
-    pub const FLOW: Self = Self { min: 0.001 / 0.999, max: 0.999 / 0.001 };
+    pub const FLOW: Self = Self {
+        min: 0.001 / 0.999,
+        max: 0.999 / 0.001,
+    };
 
     /// A range with 0 < min < max.
     pub fn new(min: Sigma, max: Sigma) -> Result<Self, LevelsError> {
         let (min, max) = (min.0, max.0);
-        if 0.0 < min && min < max && max.is_finite() { Ok(Self { min, max }) } else { Err(LevelsError::Range { min, max }) }
+        if 0.0 < min && min < max && max.is_finite() {
+            Ok(Self { min, max })
+        } else {
+            Err(LevelsError::Range { min, max })
+        }
     }
 
     /// The lowest level.
@@ -117,7 +127,10 @@ impl SigmaRange {
 
     /// The range of a trained table.
     pub fn of(schedule: &Schedule) -> Self {
-        Self { min: schedule.sigma_min().0, max: schedule.sigma_max().0 }
+        Self {
+            min: schedule.sigma_min().0,
+            max: schedule.sigma_max().0,
+        }
     }
 }
 
@@ -125,8 +138,12 @@ impl AlignedTable {
     /// Sigmas for 10 steps, from the paper's project page.
     fn sigmas(self) -> [f64; 11] {
         match self {
-            Self::Sd1 => [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029],
-            Self::Sdxl => [14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029],
+            Self::Sd1 => [
+                14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029,
+            ],
+            Self::Sdxl => [
+                14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029,
+            ],
         }
     }
 }
@@ -146,25 +163,38 @@ impl Spacing {
         check_steps(steps, MAX_STEPS)?;
         let (low, high) = (range.min.ln(), range.max.ln());
         let mut sigmas: Vec<f64> = match self {
-            Self::Linspace {} | Self::Leading { .. } | Self::Trailing {} | Self::Consistency { .. } => {
-                return Err(LevelsError::NoTimesteps { spacing: self.name() });
+            Self::Linspace {}
+            | Self::Leading { .. }
+            | Self::Trailing {}
+            | Self::Consistency { .. } => {
+                return Err(LevelsError::NoTimesteps {
+                    spacing: self.name(),
+                });
             }
             Self::Karras { rho } => {
                 self.positive("rho", rho)?;
                 let (from, to) = (range.max.powf(1.0 / rho), range.min.powf(1.0 / rho));
-                ramp(steps).map(|part| (from + part * (to - from)).powf(rho)).collect()
+                ramp(steps)
+                    .map(|part| (from + part * (to - from)).powf(rho))
+                    .collect()
             }
-            Self::Exponential {} => ramp(steps).map(|part| (high + part * (low - high)).exp()).collect(),
+            Self::Exponential {} => ramp(steps)
+                .map(|part| (high + part * (low - high)).exp())
+                .collect(),
             Self::Polyexponential { rho } => {
                 self.positive("rho", rho)?;
-                ramp(steps).map(|part| (low + (1.0 - part).powf(rho) * (high - low)).exp()).collect()
+                ramp(steps)
+                    .map(|part| (low + (1.0 - part).powf(rho) * (high - low)).exp())
+                    .collect()
             }
             Self::AlignYourSteps { table } => log_linear(&table.sigmas(), steps),
             Self::Flow { shift } => {
                 self.positive("shift", shift)?;
                 let times = (1..=steps).rev().map(|i| i as f64 / steps as f64);
                 let shifted = times.map(|t| shift * t / (1.0 + (shift - 1.0) * t));
-                shifted.map(|t| Sigma::from_flow_time(t).0.min(MAX_SIGMA.0)).collect()
+                shifted
+                    .map(|t| Sigma::from_flow_time(t).0.min(MAX_SIGMA.0))
+                    .collect()
             }
         };
         sigmas.push(0.0);
@@ -178,7 +208,9 @@ impl Spacing {
             Self::Linspace {} => {
                 check_steps(steps, whole)?;
                 let top = f64::from(total - 1);
-                ramp(steps).map(|part| ((1.0 - part) * top).round_ties_even() as u32).collect()
+                ramp(steps)
+                    .map(|part| ((1.0 - part) * top).round_ties_even() as u32)
+                    .collect()
             }
             Self::Leading { offset } => {
                 check_steps(steps, whole)?;
@@ -191,12 +223,17 @@ impl Spacing {
                         expected: "that no timestep exceeds the schedule; take fewer steps",
                     });
                 }
-                (0..steps as u32).rev().map(|i| i * stride + offset).collect()
+                (0..steps as u32)
+                    .rev()
+                    .map(|i| i * stride + offset)
+                    .collect()
             }
             Self::Trailing {} => {
                 check_steps(steps, whole)?;
                 let (top, stride) = (f64::from(total), f64::from(total) / steps as f64);
-                (0..steps).map(|i| (top - i as f64 * stride).round_ties_even() as u32 - 1).collect()
+                (0..steps)
+                    .map(|i| (top - i as f64 * stride).round_ties_even() as u32 - 1)
+                    .collect()
             }
             Self::Consistency { origin } => {
                 if !(1..=total).contains(&origin) {
@@ -209,7 +246,9 @@ impl Spacing {
                 }
                 check_steps(steps, origin as usize)?;
                 let (stride, count) = (total / origin, steps as u32);
-                (0..count).map(|i| (origin - i * origin / count) * stride - 1).collect()
+                (0..count)
+                    .map(|i| (origin - i * origin / count) * stride - 1)
+                    .collect()
             }
             _ => return Ok(None),
         };
@@ -220,7 +259,12 @@ impl Spacing {
         if found > 0.0 && found.is_finite() {
             return Ok(());
         }
-        Err(LevelsError::Parameter { spacing: self.name(), parameter, found, expected: "a finite number above 0" })
+        Err(LevelsError::Parameter {
+            spacing: self.name(),
+            parameter,
+            found,
+            expected: "a finite number above 0",
+        })
     }
 
     fn name(self) -> &'static str {
@@ -253,7 +297,11 @@ impl FromStr for Spacing {
 }
 
 fn check_steps(found: usize, limit: usize) -> Result<(), LevelsError> {
-    if (1..=limit).contains(&found) { Ok(()) } else { Err(LevelsError::Steps { found, limit }) }
+    if (1..=limit).contains(&found) {
+        Ok(())
+    } else {
+        Err(LevelsError::Steps { found, limit })
+    }
 }
 
 /// 0 to 1 in `steps` equal places; a single step sits at 0, the noisy end.
@@ -263,8 +311,15 @@ fn ramp(steps: usize) -> impl Iterator<Item = f64> {
 }
 
 fn by_timesteps(timesteps: &[u32], schedule: &Schedule) -> Result<Levels, LevelsError> {
-    let mut sigmas: Vec<f64> = timesteps.iter().map(|&t| schedule.sigma(Timestep(t)).0).collect();
-    let middle = |pair: &[u32]| schedule.sigma_at(0.5 * (f64::from(pair[0]) + f64::from(pair[1]))).0;
+    let mut sigmas: Vec<f64> = timesteps
+        .iter()
+        .map(|&t| schedule.sigma(Timestep(t)).0)
+        .collect();
+    let middle = |pair: &[u32]| {
+        schedule
+            .sigma_at(0.5 * (f64::from(pair[0]) + f64::from(pair[1])))
+            .0
+    };
     let mut halfway: Vec<f64> = timesteps.windows(2).map(middle).collect();
     sigmas.push(0.0);
     halfway.push(0.0);

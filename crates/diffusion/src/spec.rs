@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
-use dreamsmith_nets::UNet2DConfig;
+use dreamsmith_nets::{PerBlock, UNet2DConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaSpec;
@@ -26,9 +26,12 @@ use crate::timestep_sampling::{TimestepSampling, TimestepSamplingError};
 const MAX_SPEC_BYTES: u64 = 1 << 20;
 
 /// A whole training run.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSpec {
+    /// Pixels along a side of the squares that become channels before the network (space to depth).
+    /// The network then has 3 patch_size^2 channels, and `model.sample_size` is 1/patch_size of the pictures' side.
+    pub patch_size: u32,
     /// The pictures.
     pub data: DataSpec,
     /// The run itself.
@@ -168,6 +171,23 @@ impl Default for DiffusionSpec {
     }
 }
 
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            patch_size: 1,
+            data: DataSpec::default(),
+            train: RunSpec::default(),
+            learning_rate: LearningRate::default(),
+            optimizer: OptimizerSpec::default(),
+            ema: EmaSpec::default(),
+            diffusion: DiffusionSpec::default(),
+            loss: LossSpec::default(),
+            sample: SampleSpec::default(),
+            model: UNet2DConfig::default(),
+        }
+    }
+}
+
 impl Default for DataSpec {
     fn default() -> Self {
         Self {
@@ -290,6 +310,23 @@ impl DiffusionSpec {
 }
 
 impl TrainSpec {
+    /// Side of the training pictures in pixels.
+    pub fn picture_size(&self) -> Result<u32, SpecError> {
+        let expected = "the side of the pictures over patch_size, as 32";
+        let wrong = |found: String| SpecError::Range {
+            key: "model.sample_size",
+            found,
+            expected,
+        };
+        match &self.model.sample_size {
+            Some(PerBlock::Same(size)) => u32::try_from(*size)
+                .ok()
+                .and_then(|size| size.checked_mul(self.patch_size))
+                .ok_or_else(|| wrong(size.to_string())),
+            other => Err(wrong(format!("{other:?}"))),
+        }
+    }
+
     /// Reads and checks a spec file.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let bytes = read_limited(path, MAX_SPEC_BYTES)?;
@@ -323,6 +360,7 @@ impl TrainSpec {
 
     fn check(&self) -> Result<(), SpecError> {
         let run = &self.train;
+        at_least_one("patch_size", u64::from(self.patch_size))?;
         at_least_one("train.steps", run.steps)?;
         at_least_one("train.batch", run.batch as u64)?;
         at_least_one("train.micro_batch", run.micro_batch as u64)?;

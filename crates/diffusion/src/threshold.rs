@@ -44,9 +44,12 @@ impl Threshold {
     pub fn check(self) -> Result<Self, ThresholdError> {
         let (option, found, expected, fits) = match self {
             Self::None => return Ok(self),
-            Self::Static { bound } => {
-                ("bound", bound, "a finite number above 0", bound > 0.0 && bound.is_finite())
-            }
+            Self::Static { bound } => (
+                "bound",
+                bound,
+                "a finite number above 0",
+                bound > 0.0 && bound.is_finite(),
+            ),
             Self::Dynamic { percentile } => (
                 "percentile",
                 percentile,
@@ -54,7 +57,15 @@ impl Threshold {
                 percentile > 0.0 && percentile <= 1.0,
             ),
         };
-        if fits { Ok(self) } else { Err(ThresholdError { option, found, expected }) }
+        if fits {
+            Ok(self)
+        } else {
+            Err(ThresholdError {
+                option,
+                found,
+                expected,
+            })
+        }
     }
 
     /// The image [B, C, H, W] within its range.
@@ -77,7 +88,10 @@ pub struct Thresholded<D> {
 impl<D: Denoise> Thresholded<D> {
     /// Wraps `net`; errs as [`Threshold::check`] does.
     pub fn new(net: D, threshold: Threshold) -> Result<Self, ThresholdError> {
-        Ok(Self { net, threshold: threshold.check()? })
+        Ok(Self {
+            net,
+            threshold: threshold.check()?,
+        })
     }
 }
 
@@ -105,6 +119,9 @@ fn quantile(values: &[f32], share: f64) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let place = share * (sorted.len() - 1) as f64;
-    let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    let (low, high) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
     low + (place - place.floor()) as f32 * (high - low)
 }

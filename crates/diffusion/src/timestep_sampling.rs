@@ -34,7 +34,9 @@ pub enum TimestepSampling {
 
 /// A distribution that cannot be drawn from.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("timestep sampling: mean {mean} and std {std}, expected a finite mean and a finite std above 0")]
+#[error(
+    "timestep sampling: mean {mean} and std {std}, expected a finite mean and a finite std above 0"
+)]
 pub struct TimestepSamplingError {
     /// Its mean.
     pub mean: f64,

@@ -11,6 +11,7 @@ use dreamsmith_nets::UNet2DModel;
 use crate::ema;
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
+use crate::patch::to_patches;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
 use crate::train_error::TrainError;
@@ -127,9 +128,10 @@ impl Trainer {
         }
         let learning_rate = self.spec.learning_rate.at(step, self.spec.train.steps);
         let state = &mut self.state;
-        state.weights = state
-            .optimizer
-            .step(learning_rate, state.weights.clone(), gradients);
+        // burn's optimiser only takes a module with autodiff.
+        let weights = state.weights.clone().train();
+        let weights = state.optimizer.step(learning_rate, weights, gradients);
+        state.weights = weights.valid();
         state.step = step + 1;
         let decay = self.spec.ema.decay(state.step);
         state.average = ema::update(state.average.clone(), &state.weights, decay);
@@ -162,14 +164,16 @@ impl Trainer {
         let pictures = self
             .dataset
             .batch(&indices, &self.spec.data.augment, self.spec.train.seed, self.state.step);
-        let size = self.dataset.size() as usize;
-        let shape = [micro_batch, 3, size, size];
-        let pixels = 3 * size * size;
+        let patch = self.spec.patch_size as usize;
+        let side = self.dataset.size() as usize;
+        let shape = [micro_batch, 3 * patch * patch, side / patch, side / patch];
+        let pixels = 3 * side * side;
 
         let mut input = Vec::with_capacity(pictures.pixels.len());
         let mut target = Vec::with_capacity(pictures.pixels.len());
         let (mut time, mut labels, mut weights) = (vec![], vec![], vec![]);
         for (i, x0) in pictures.pixels.chunks_exact(pixels).enumerate() {
+            let x0 = to_patches(x0, side, patch);
             let draw = self.draw(first + i as u64, pictures.labels[i], pixels);
             let c = self.precondition.at(draw.sigma);
             let sigma = draw.sigma.0;
@@ -248,9 +252,15 @@ fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
         expected,
     };
     let model = &spec.model;
-    if model.in_channels != 3 || model.out_channels != 3 {
-        let found = format!("{} in, {} out", model.in_channels, model.out_channels);
-        return Err(wrong("model.in_channels, out_channels", found, "3 and 3: pictures are RGB".into()));
+    let channels = 3 * spec.patch_size as usize * spec.patch_size as usize;
+    if [model.in_channels, model.out_channels] != [channels; 2] {
+        let found = format!("{} and {}", model.in_channels, model.out_channels);
+        let expected = format!("{channels} and {channels}: RGB times patch_size squared");
+        return Err(wrong("model.in_channels and out_channels", found, expected));
+    }
+    if dataset.size() != spec.picture_size()? {
+        let expected = format!("{} / patch_size", dataset.size());
+        return Err(wrong("model.sample_size", format!("{:?}", model.sample_size), expected));
     }
     let classes = dataset.classes().len();
     let wanted = (classes > 0).then_some(classes + 1);

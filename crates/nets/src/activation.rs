@@ -21,6 +21,9 @@ pub enum Activation {
 impl Activation {
     pub(crate) fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
+            // Half the time of burn's formula. Its derivative would overflow below -88, so that
+            // burn's own serves where one is wanted.
+            Self::Silu if !x.is_autodiff() => x.clone() / ((-x).exp() + 1.0),
             Self::Silu => activation::silu(x),
             Self::Gelu => activation::gelu(x),
             Self::Mish => activation::mish(x),

@@ -122,6 +122,10 @@ impl BlockSpec {
 }
 
 /// Attention after a residual block.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few of them live, and a Box is no Module"
+)]
 #[derive(Module, Debug)]
 pub enum Attend {
     /// One attention layer on the pixels themselves.

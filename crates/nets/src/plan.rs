@@ -218,9 +218,10 @@ impl Shared {
     }
 
     pub(crate) fn transformer(&self, level: &Level) -> Result<AttentionSpec, NetError> {
+        let text_features = level.text_features()?;
         let spec = TransformerSpec {
             heads: Heads::of_count(level.n_heads.unwrap_or(0), level.channels)?,
-            text_features: level.text_features()?,
+            text_features,
             groups: self.resnet.groups,
             linear_projection: self.linear_projection,
             only_cross_attention: level.only_cross_attention,

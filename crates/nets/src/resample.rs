@@ -2,24 +2,36 @@
 
 use burn::module::Module;
 use burn::tensor::module as op;
-use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::layers::Conv2d;
 use crate::resnet::ResnetBlock2D;
 use crate::time_embedding::TimeFeatures;
 
-/// The mean of each 2×2 pixels: `[B, C, H, W]` to `[B, C, H/2, W/2]`.
+/// The mean of each 2×2 pixels, without an odd last row or column: `[B, C, H, W]` to
+/// `[B, C, H/2, W/2]`.
 pub(crate) fn halve(x: Tensor<4>) -> Tensor<4> {
-    op::avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
+    let [b, c, height, width] = x.dims();
+    let (h, w) = (height / 2, width / 2);
+    let even = if [2 * h, 2 * w] == [height, width] {
+        x
+    } else {
+        x.narrow(2, 0, 2 * h).narrow(3, 0, 2 * w)
+    };
+    // Three times as fast on the CPU as the pooling operation.
+    even.reshape([b, c, h, 2, w, 2])
+        .mean_dim(5)
+        .mean_dim(3)
+        .reshape([b, c, h, w])
 }
 
 /// Each pixel four times: `[B, C, H, W]` to `[B, C, 2H, 2W]`.
 pub(crate) fn double(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, w] = x.dims();
-    x.reshape([b, c, h, 1, w, 1])
-        .expand([b, c, h, 2, w, 2])
-        .reshape([b, c, 2 * h, 2 * w])
+    let [_, _, h, w] = x.dims();
+    let options =
+        InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * h, 2 * w]);
+    op::interpolate(x, options)
 }
 
 /// A convolution under the name that diffusers gives it.
@@ -35,6 +47,10 @@ impl Resampling {
 }
 
 /// The last step of a down block.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few of them live, and a Box is no Module"
+)]
 #[derive(Module, Debug)]
 pub enum Downsampler {
     /// A 3×3 convolution with stride 2.
@@ -53,6 +69,10 @@ impl Downsampler {
 }
 
 /// The last step of an up block.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few of them live, and a Box is no Module"
+)]
 #[derive(Module, Debug)]
 pub enum Upsampler {
     /// Repetition and a 3×3 convolution.

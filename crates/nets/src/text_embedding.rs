@@ -3,9 +3,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module as op;
-use burn::tensor::ops::AttentionModuleOptions;
 
+use crate::attention::dot_product_attention;
 use crate::error::NetError;
 use crate::init::{Fill, Init};
 use crate::layers::{LayerNorm, Linear};
@@ -84,7 +83,6 @@ impl AttentionPooling {
         let q = split(self.q_proj.forward(mean));
         let k = split(self.k_proj.forward(x.clone()));
         let v = split(self.v_proj.forward(x));
-        op::attention(q, k, v, None, None, AttentionModuleOptions::default())
-            .reshape([batch, features])
+        dot_product_attention(q, k, v, None).reshape([batch, features])
     }
 }

@@ -54,6 +54,10 @@ pub struct TextTime {
 }
 
 /// What else joins the time embedding.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few of them live, and a Box is no Module"
+)]
 #[derive(Module, Debug)]
 pub enum AddEmbedding {
     /// The text, pooled by attention.

@@ -189,8 +189,9 @@ fn matching_names(
             others,
         });
     }
-    match unexpected.into_iter().enumerate().last() {
-        Some((others, name)) => Err(NetError::UnexpectedTensor {
+    let others = unexpected.len().saturating_sub(1);
+    match unexpected.into_iter().next() {
+        Some(name) => Err(NetError::UnexpectedTensor {
             path: path(),
             name,
             others,

@@ -1,5 +1,5 @@
-//! SDE-DPM-Solver++(2M): DPM-Solver++(2M) for the reverse stochastic equation, [Lu22b] eq. 14 and 19,
-//! generalised by eta as in [Gonzalez23]; one evaluation a step. Leaves out order 3.
+//! SDE-DPM-Solver++(2M) of [Lu22b]: DPM-Solver++(2M) for the reverse stochastic equation, and, by eta, for those
+//! between it and the deterministic one; one evaluation a step. Leaves out order 3.
 
 use burn::tensor::Tensor;
 

@@ -28,7 +28,12 @@ pub struct Churn {
 impl Default for Churn {
     /// The paper's choice for ImageNet at 64 x 64.
     fn default() -> Self {
-        Self { amount: 40.0, sigma_min: 0.05, sigma_max: 50.0, noise_scale: 1.003 }
+        Self {
+            amount: 40.0,
+            sigma_min: 0.05,
+            sigma_max: 50.0,
+            noise_scale: 1.003,
+        }
     }
 }
 

@@ -41,12 +41,16 @@ pub fn lms(
 /// Weights of the slopes at the falling levels `known`, newest (last) first, for a step from the last to `next`:
 /// the integrals of their Lagrange polynomials. At most [`MAX_ORDER`] levels.
 pub fn weights(known: &[f64], next: f64) -> Vec<f64> {
-    let Some(&sigma) = known.last() else { return Vec::new() };
+    let Some(&sigma) = known.last() else {
+        return Vec::new();
+    };
     let (middle, half) = (0.5 * (sigma + next), 0.5 * (next - sigma));
     let offset = half / 3.0_f64.sqrt();
     let lagrange = |j: usize, at: f64| -> f64 {
         let others = (0..known.len()).filter(|&k| k != j);
-        others.map(|k| (at - known[k]) / (known[j] - known[k])).product()
+        others
+            .map(|k| (at - known[k]) / (known[j] - known[k]))
+            .product()
     };
     let integral = |j| half * (lagrange(j, middle - offset) + lagrange(j, middle + offset));
     (0..known.len()).rev().map(integral).collect()

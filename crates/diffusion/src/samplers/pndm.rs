@@ -1,4 +1,4 @@
-//! PNDM: Adams-Bashforth of order 4 with equal-step weights, each combined eps moved exactly, [Liu22] eq. 11 to 13.
+//! PNDM: Adams-Bashforth of order 4 with equal-step weights, each combined eps moved exactly, [Liu22] section 3.
 //! Levels should be equally spaced in timesteps: the weights are exact only there.
 
 use std::collections::VecDeque;
@@ -8,8 +8,8 @@ use burn::tensor::Tensor;
 use crate::denoise::{Denoise, Watch};
 use crate::level::Sigma;
 use crate::levels::Levels;
-use crate::sampler::SampleError;
 use crate::levels::Step;
+use crate::sampler::SampleError;
 use crate::samplers::step::{report, slope};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub fn pndm(
     Ok(x)
 }
 
-/// The transfer of [Liu22] eq. 11: x after eps has taken it from `sigma` to `next`.
+/// The transfer part of [Liu22]: x after eps has taken it from `sigma` to `next`.
 fn travel(x: &Tensor<4>, eps: &Tensor<4>, sigma: f64, next: f64) -> Tensor<4> {
     x.clone() + eps.clone().mul_scalar(next - sigma)
 }
@@ -67,7 +67,7 @@ fn eps_at(net: &dyn Denoise, x: Tensor<4>, sigma: f64) -> Tensor<4> {
     slope(x, denoised, sigma)
 }
 
-/// [Liu22] eq. 13: the classic Runge-Kutta mean of four eps.
+/// The classic Runge-Kutta mean of four eps, the gradient part of [Liu22]'s pseudo Runge-Kutta method.
 fn runge_kutta(
     net: &dyn Denoise,
     x: &Tensor<4>,
@@ -81,7 +81,7 @@ fn runge_kutta(
     (first + fourth).mul_scalar(1.0 / 6.0) + (second + third).mul_scalar(1.0 / 3.0)
 }
 
-/// Adams-Bashforth with as many eps as there are, newest first; [Liu22] eq. 12 for four.
+/// Adams-Bashforth with as many eps as there are, newest first; with four the gradient part of [Liu22]'s linear multistep method.
 fn adams_bashforth(past: &VecDeque<Tensor<4>>) -> Tensor<4> {
     let weights: &[f64] = match past.len() {
         1 => &[1.0],
@@ -91,5 +91,7 @@ fn adams_bashforth(past: &VecDeque<Tensor<4>>) -> Tensor<4> {
     };
     let first = past[0].clone().mul_scalar(weights[0]);
     let rest = past.iter().zip(weights).skip(1);
-    rest.fold(first, |sum, (eps, &weight)| sum + eps.clone().mul_scalar(weight))
+    rest.fold(first, |sum, (eps, &weight)| {
+        sum + eps.clone().mul_scalar(weight)
+    })
 }

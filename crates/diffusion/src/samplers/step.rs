@@ -34,7 +34,10 @@ pub(crate) fn stir(x: Tensor<4>, sigma: f64, normal: Tensor<4>) -> Tensor<4> {
 pub fn ancestral(sigma: Sigma, next: Sigma, eta: f64) -> (Sigma, Sigma) {
     let ratio = next.0 / sigma.0;
     let up = (eta * next.0 * (1.0 - ratio * ratio).sqrt()).min(next.0);
-    (Sigma((next.0 * next.0 - up * up).max(0.0).sqrt()), Sigma(up))
+    (
+        Sigma((next.0 * next.0 - up * up).max(0.0).sqrt()),
+        Sigma(up),
+    )
 }
 
 /// Tells the watcher where the sampler is; its wish to stop is an error.
@@ -45,7 +48,13 @@ pub(crate) fn report(
     (x, denoised): (&Tensor<4>, &Tensor<4>),
 ) -> Result<(), SampleError> {
     let (index, total) = (step.index, levels.n_steps());
-    let event = SampleStep { index, total, sigma: Sigma(step.sigma), x, denoised };
+    let event = SampleStep {
+        index,
+        total,
+        sigma: Sigma(step.sigma),
+        x,
+        denoised,
+    };
     match watch.step(&event) {
         std::ops::ControlFlow::Continue(()) => Ok(()),
         std::ops::ControlFlow::Break(()) => Err(SampleError::Stopped { step: index, total }),

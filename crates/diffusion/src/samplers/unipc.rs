@@ -1,5 +1,5 @@
 //! UniPC: a multistep predictor, and a corrector that reuses the next step's evaluation, order 1 to 3.
-//! [Zhao23] algorithms 5 to 8 for denoised images; one evaluation a step, lower order at the end.
+//! [Zhao23] algorithms 1 and 2, written for denoised images; one evaluation a step, lower order at the end.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::levels::{Levels, Step};
 use crate::sampler::SampleError;
 use crate::samplers::step::{report, toward};
 
-/// The function B(h) of [Zhao23] section 3.1, for a step of length h in -ln sigma.
+/// The function B(h) of [Zhao23], for a step of length h in -ln sigma.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
@@ -62,10 +62,12 @@ pub fn unipc(
     Ok(x)
 }
 
-/// The numbers of one step, [Zhao23] eq. 5 with -h for h, as denoised images want.
+/// The numbers of one step: those of [Zhao23] section 3 with -h for h, as denoised images want.
 struct Rule {
     step: Step,
+    /// -h, the step's length in -ln sigma with its sign changed.
     length: f64,
+    /// B(-h).
     scale: f64,
     /// (lambda_i - lambda_0) / h of the levels before the step's first; negative, newest first.
     places: Vec<f64>,
@@ -78,11 +80,20 @@ impl Rule {
             Variant::Bh1 => length,
             Variant::Bh2 => length.exp_m1(),
         };
-        let places = past.iter().skip(1).map(|(_, sigma)| (step.sigma / sigma).ln() / length).collect();
-        Self { step, length, scale, places }
+        let places = past
+            .iter()
+            .skip(1)
+            .map(|(_, sigma)| (sigma / step.sigma).ln() / length)
+            .collect();
+        Self {
+            step,
+            length,
+            scale,
+            places,
+        }
     }
 
-    /// UniP, [Zhao23] algorithm 6.
+    /// UniP, [Zhao23] algorithm 2.
     fn predict(&self, x: Tensor<4>, past: &VecDeque<Seen>, order: usize) -> Tensor<4> {
         let weights = match order {
             // Exactly 1/2 up to higher order, as the authors have it.
@@ -93,7 +104,7 @@ impl Rule {
         self.bend(line, past, &weights)
     }
 
-    /// UniC, [Zhao23] algorithm 5: the step from `x` taken anew, knowing what was seen at its end.
+    /// UniC, [Zhao23] algorithm 1: the step from `x` taken anew, knowing what was seen at its end.
     fn correct(&self, x: Tensor<4>, past: &VecDeque<Seen>, order: usize, end: Seen) -> Tensor<4> {
         let weights = match order {
             1 => vec![0.5],
@@ -113,13 +124,16 @@ impl Rule {
         })
     }
 
-    /// Solves sum_m weight_m place_m^(n-1) = n! phi_(n+1)(h) h / B(h), n = 1 ..: [Zhao23] eq. 5.
+    /// Solves sum_m weight_m place_m^(n-1) = n! phi_(n+1)(h) h / B(h), n = 1 ..: [Zhao23] theorem 3.1.
     fn weights(&self, places: &[f64]) -> Vec<f64> {
         let h = self.length;
         let mut phi = h.exp_m1() / h - 1.0;
         let mut factorial = 1.0;
         let rows = (0..places.len()).map(|power| {
-            let mut row: Vec<f64> = places.iter().map(|place| place.powi(power as i32)).collect();
+            let mut row: Vec<f64> = places
+                .iter()
+                .map(|place| place.powi(power as i32))
+                .collect();
             row.push(phi * factorial / self.scale);
             factorial *= power as f64 + 2.0;
             phi = phi / h - 1.0 / factorial;
@@ -133,12 +147,19 @@ impl Rule {
 fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
     let size = rows.len();
     for pivot in 0..size {
-        let best = (pivot..size).max_by(|&a, &b| rows[a][pivot].abs().total_cmp(&rows[b][pivot].abs()));
+        let best =
+            (pivot..size).max_by(|&a, &b| rows[a][pivot].abs().total_cmp(&rows[b][pivot].abs()));
         rows.swap(pivot, best.unwrap_or(pivot));
         let lead = rows[pivot].clone();
-        for (_, row) in rows.iter_mut().enumerate().filter(|(index, _)| *index != pivot) {
+        for (_, row) in rows
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| *index != pivot)
+        {
             let factor = row[pivot] / lead[pivot];
-            row.iter_mut().zip(&lead).for_each(|(value, above)| *value -= factor * above);
+            row.iter_mut()
+                .zip(&lead)
+                .for_each(|(value, above)| *value -= factor * above);
         }
     }
     (0..size).map(|i| rows[i][size] / rows[i][i]).collect()

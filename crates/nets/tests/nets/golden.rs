@@ -32,8 +32,8 @@ pub const CONDITIONAL: [&str; 10] = [
 
 /// A tiny network with inputs and the reference's output.
 pub enum Case {
-    Unconditional(UNet2DModel, Inputs),
-    Conditional(UNet2DConditionModel, Inputs),
+    Unconditional(Box<UNet2DModel>, Inputs),
+    Conditional(Box<UNet2DConditionModel>, Inputs),
 }
 
 /// The tensors of io.safetensors.
@@ -52,9 +52,12 @@ impl Case {
     pub fn load(case: &str, folder: &Path, device: &Device) -> Self {
         let inputs = Inputs::read(&self::folder(case), device);
         if UNCONDITIONAL.contains(&case) {
-            Self::Unconditional(UNet2DModel::load(folder, device).unwrap(), inputs)
+            Self::Unconditional(Box::new(UNet2DModel::load(folder, device).unwrap()), inputs)
         } else {
-            Self::Conditional(UNet2DConditionModel::load(folder, device).unwrap(), inputs)
+            Self::Conditional(
+                Box::new(UNet2DConditionModel::load(folder, device).unwrap()),
+                inputs,
+            )
         }
     }
 
@@ -81,8 +84,8 @@ impl Case {
 
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         match self {
-            Self::Unconditional(net, _) => parameter_shapes(net),
-            Self::Conditional(net, _) => parameter_shapes(net),
+            Self::Unconditional(net, _) => parameter_shapes(&**net),
+            Self::Conditional(net, _) => parameter_shapes(&**net),
         }
     }
 }

@@ -1,4 +1,9 @@
-//! U-Nets against diffusers, their gradients, and their weight files.
+//! U-Nets against diffusers, their gradients, their configs and weight files.
 
+mod config;
+mod full_size;
 mod golden;
+mod gradient;
+mod init;
 mod parity;
+mod weights;

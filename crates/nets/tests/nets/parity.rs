@@ -15,7 +15,6 @@ fn outputs_equal_those_of_diffusers() {
         let case = Case::load(name, &folder(name), &Device::flex());
         let wanted = values(case.inputs().tensor::<4>("output"));
         let error = relative_error(&values(case.forward()), &wanted);
-        println!("{name:28} {error:.1e}");
         assert!(error <= TOLERANCE, "{name}: relative error {error:.2e}");
     }
 }
