@@ -37,7 +37,9 @@ def arguments():
 
 def load(folder):
     """The network, the scheduler and dreamsmith's own notes; a tensor too many or too few is an error."""
-    unet, report = UNet2DModel.from_pretrained(folder, subfolder="unet", output_loading_info=True, low_cpu_mem_usage=False)
+    unet, report = UNet2DModel.from_pretrained(
+        folder, subfolder="unet", output_loading_info=True, low_cpu_mem_usage=False
+    )
     amiss = {key: names for key, names in report.items() if names}
     if amiss:
         sys.exit(f"{folder}: the weights do not fit the config: {amiss}")
@@ -104,7 +106,7 @@ def main():
     mean, largest = difference.mean(), difference.max()
     print(
         f"{args.model}, {args.label or 'no class'}: {args.count} pictures of {side * patch}x{side * patch}, "
-        f"{args.steps} steps: mean {mean:.4f}/255, largest {largest}/255, "
+        f"{args.steps} steps: mean {mean:.5f}/255, largest {largest}/255, "
         f"{100 * (difference > 0).mean():.2f} % of values differ, spread of the pictures {ours.std():.1f}/255"
     )
     sys.exit(0 if mean <= args.limit else 1)

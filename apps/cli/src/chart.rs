@@ -24,8 +24,8 @@ pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
     let Some(&(last, _)) = points.last() else {
         return Ok(());
     };
-    let low = points.iter().map(|p| p.1).fold(f64::MAX, f64::min);
-    let high = points.iter().map(|p| p.1).fold(f64::MIN, f64::max);
+    let low = 0.9 * points.iter().map(|p| p.1).fold(f64::MAX, f64::min);
+    let high = 1.1 * points.iter().map(|p| p.1).fold(f64::MIN, f64::max);
     let mut mean = points[0].1;
     let smooth: Vec<(f64, f64)> = points
         .iter()
@@ -41,13 +41,18 @@ pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
             .caption("training loss", ("sans-serif", 20))
             .x_label_area_size(36)
             .y_label_area_size(56)
-            .build_cartesian_2d(0.0..last, (low * 0.9..high * 1.1).log_scale())?;
+            .build_cartesian_2d(
+                0.0..last,
+                (low..high).log_scale().with_key_points(marks(low, high)),
+            )?;
         chart
             .configure_mesh()
             .x_desc("step")
             .label_style(("sans-serif", 14))
+            .bold_line_style(RGBColor(225, 225, 225))
+            .max_light_lines(0)
             .x_label_formatter(&|step| format!("{step:.0}"))
-            .y_label_formatter(&|loss| format!("{loss:.3}"))
+            .y_label_formatter(&|loss| loss.to_string())
             .draw()?;
         chart.draw_series(LineSeries::new(points, &RGBColor(190, 205, 230)))?;
         let line = RGBColor(30, 80, 180).stroke_width(2);
@@ -55,6 +60,22 @@ pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
         Ok(())
     })?;
     Ok(write_png(path, &image, &[])?)
+}
+
+/// Round values from `low` to `high` for a logarithmic axis, the closer the shorter it is.
+fn marks(low: f64, high: f64) -> Vec<f64> {
+    let steps: &[u32] = match (high / low).log10() {
+        decades if decades > 3.0 => &[10],
+        decades if decades > 1.0 => &[10, 20, 50],
+        _ => &[10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90],
+    };
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    decades
+        // Parsing gives the nearest number, which then prints as short as it was written.
+        .flat_map(|decade| steps.iter().map(move |step| format!("{step}e{}", decade - 1)))
+        .filter_map(|mark| mark.parse().ok())
+        .filter(|mark| (low..high).contains(mark))
+        .collect()
 }
 
 /// Pictures side by side, each over a few lines of text.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, ValueEnum};
 use dreamsmith_base::{Image, ImageLimits, Purpose, Stream, read_image, write_png};
 use dreamsmith_diffusion::level::{Schedule, Timestep};
@@ -11,6 +10,7 @@ use serde_json::json;
 
 use crate::chart::captioned_row;
 use crate::console::Console;
+use crate::output::prepare_file;
 
 /// Show what the forward process does to a picture
 ///
@@ -69,9 +69,6 @@ impl Forward {
             timesteps: self.timesteps,
             ..ScheduleSpec::default()
         })?;
-        if self.output.is_dir() {
-            bail!("`{}` is a folder; give the name of a PNG file", self.output.display());
-        }
         let picture = read_image(&self.image, &ImageLimits::default())?.over([255; 3]);
         let longest = picture.width().max(picture.height());
         let scaled = |side: u32| (u64::from(side) * u64::from(self.size) / u64::from(longest)).max(1) as u32;
@@ -94,6 +91,7 @@ impl Forward {
             levels.push(json!({"timestep": timestep.0, "sigma": sigma.0, "snr": sigma.snr()}));
             strip.push((Image::from_signed(&x, width, height)?, text));
         }
+        prepare_file(&self.output)?;
         write_png(&self.output, &captioned_row(&strip)?, &[])?;
         let words = format!("wrote {}", self.output.display());
         console.result(&words, &json!({"command": "forward", "file": self.output, "levels": levels}));

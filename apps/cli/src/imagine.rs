@@ -8,16 +8,17 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{
-    Image, ImageLimits, create_folder, grid, read_image, read_limited, write_png,
+    Image, ImageLimits, grid, read_image, read_limited, write_png,
 };
 use dreamsmith_diffusion::model::{Card, Model};
-use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start, draw};
-use dreamsmith_diffusion::sampler::Sampler;
+use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
+use dreamsmith_diffusion::sampler::{SampleError, Sampler};
 use dreamsmith_diffusion::spacing::Spacing;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
+use crate::output::prepare_file;
 
 /// The model that ships with the program.
 const SHIPPED_MODEL: &str = "models/emoji-32";
@@ -113,8 +114,11 @@ impl Imagine {
         };
         let model = Model::load(&folder, device)?;
         let request = self.request(&model)?;
-        request.sample.sampler.check()?;
-        check_writable(&self.output)?;
+        check(&model, &request)?;
+        if self.guidance.is_some() && self.prompt.is_none() {
+            console.note("--guidance does nothing without a prompt");
+        }
+        prepare_file(&self.output)?;
         let stop = stop_flag(console)?;
         let bar = console.bar(0, "steps");
         let images = draw(&model, &request, device, &|step| {
@@ -126,7 +130,12 @@ impl Imagine {
             }
         });
         bar.finish_and_clear();
-        let images = self.enlarged(images?)?;
+        let images = match images {
+            Err(DrawError::Sample(SampleError::Stopped { .. })) => {
+                bail!("stopped; nothing was written")
+            }
+            images => self.enlarged(images?)?,
+        };
         let provenance = self.provenance(&folder, &request)?;
         let written = self.write(&images, &request, provenance)?;
         let names: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
@@ -267,17 +276,6 @@ fn with_seed(path: &Path, seed: u64) -> PathBuf {
         true => path.with_file_name(format!("{stem}-{seed}.png")),
         false => path.with_file_name(format!("{stem}-{seed}.{extension}")),
     }
-}
-
-/// Fails before the work rather than after it.
-fn check_writable(output: &Path) -> anyhow::Result<()> {
-    if output.is_dir() {
-        bail!("`{}` is a folder; give the name of a PNG file", output.display());
-    }
-    let Some(folder) = output.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    Ok(create_folder(folder)?)
 }
 
 fn read_noise(path: &Path, count: usize, size: u32, patch: u32) -> anyhow::Result<Vec<Vec<f32>>> {

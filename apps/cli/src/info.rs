@@ -11,7 +11,7 @@ use dreamsmith_base::{ImageLimits, read_image, read_limited, read_png_text};
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::model::Model;
 use dreamsmith_diffusion::run::RunFolder;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::console::Console;
 
@@ -48,18 +48,26 @@ impl Info {
         } else {
             picture(path)?
         };
-        let width = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-        let words: Vec<String> = facts
-            .iter()
-            .map(|(key, value)| match value {
-                Value::String(text) => format!("{key:width$}  {text}"),
-                value => format!("{key:width$}  {value}"),
-            })
-            .collect();
-        let value: Value = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        console.result(&words.join("\n"), &value);
+        let facts: Map<String, Value> =
+            facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        console.result(&outline(&facts, 0).join("\n"), &Value::Object(facts));
         Ok(())
     }
+}
+
+/// One line for each value, tables indented under their names.
+fn outline(table: &Map<String, Value>, indent: usize) -> Vec<String> {
+    let width = table.keys().map(String::len).max().unwrap_or(0);
+    let lines = |(key, value): (&String, &Value)| match value {
+        Value::Object(inner) => {
+            let mut lines = vec![format!("{:indent$}{key}", "")];
+            lines.extend(outline(inner, indent + 2));
+            lines
+        }
+        Value::String(text) => vec![format!("{:indent$}{key:width$}  {text}", "")],
+        value => vec![format!("{:indent$}{key:width$}  {value}", "")],
+    };
+    table.iter().flat_map(lines).collect()
 }
 
 type Facts = Vec<(&'static str, Value)>;

@@ -8,6 +8,7 @@ mod device;
 mod forward;
 mod imagine;
 mod info;
+mod output;
 mod train;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use clap::Args;
 use dreamsmith_base::{create_folder, write_atomic_bytes};
 use dreamsmith_data::{DataEvent, Dataset, FolderOptions};
 use dreamsmith_diffusion::checkpoint;
-use dreamsmith_diffusion::run::{Metrics, Outcome, RunFolder, TrainEvent, run};
+use dreamsmith_diffusion::run::{self, Metrics, Outcome, RunFolder, TrainEvent};
 use dreamsmith_diffusion::spec::TrainSpec;
 use dreamsmith_diffusion::train::Trainer;
 use serde_json::json;
@@ -75,6 +75,7 @@ fn start(
     let dataset = open_pictures(&spec, console)?;
     let text = spec.to_toml()?;
     let trainer = Trainer::new(spec, dataset, device.clone())?;
+    run::check(&trainer)?;
     create_folder(folder)?;
     write_atomic_bytes(&folder.join("spec.toml"), text.as_bytes())?;
     Ok(trainer)
@@ -138,7 +139,7 @@ fn train(mut trainer: Trainer, folder: &Path, console: &Console) -> anyhow::Resu
     bar.set_position(first);
     bar.reset_eta();
     let mut chart_error = None;
-    let outcome = run(&mut trainer, &files, &stop, &mut |event| match event {
+    let outcome = run::run(&mut trainer, &files, &stop, &mut |event| match event {
         TrainEvent::Step(report) => bar.set_position(report.step),
         TrainEvent::Metrics(line) => {
             history.push(*line);

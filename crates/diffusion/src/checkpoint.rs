@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::{Bytes, Device};
+use burn_pack::{Reader, Writer};
 use dreamsmith_base::{AtomicDir, read_limited, write_atomic_bytes};
 use dreamsmith_nets::{WeightType, load_weights, save_weights};
 use serde::{Deserialize, Serialize};
@@ -40,10 +41,9 @@ pub fn save(
 ) -> Result<(), TrainError> {
     let folder = AtomicDir::create(dir)?;
     let file = |name: &str| folder.path().join(name);
-    let optimizer = state
-        .optimizer
-        .into_bytes()
-        .map_err(|e| problem(dir, format!("cannot write the optimiser: {e}")))?;
+    let cannot = |e: String| problem(dir, format!("cannot write the optimiser: {e}"));
+    let optimizer = state.optimizer.into_bytes().map_err(|e| cannot(e.to_string()))?;
+    let optimizer = sorted(optimizer).map_err(|e| cannot(e.to_string()))?;
     save_weights(&state.weights, &file(WEIGHTS), WeightType::F32)?;
     save_weights(&state.average, &file(AVERAGE), WeightType::F32)?;
     write_atomic_bytes(&file(OPTIMIZER), &optimizer)?;
@@ -58,6 +58,23 @@ pub fn save(
     write_atomic_bytes(&file(STATE), text.as_bytes())?;
     folder.commit()?;
     Ok(())
+}
+
+/// The same pack with its tensors in the order of their names: burn writes them in that of a hash map, so that
+/// equal states would give unequal files.
+fn sorted(pack: Bytes) -> Result<Bytes, burn_pack::Error> {
+    let reader = Reader::from_bytes(pack)?;
+    let (paths, scalars) = (reader.metadata().clone(), reader.scalars().clone());
+    let mut tensors = reader.into_tensors()?;
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut writer = Writer::new(tensors);
+    for (key, value) in scalars {
+        writer = writer.with_scalar(&key, value);
+    }
+    for (key, value) in paths {
+        writer = writer.with_metadata(&key, &value);
+    }
+    writer.into_bytes()
 }
 
 /// The spec that the checkpoint `dir` was trained with.

@@ -18,7 +18,6 @@ use crate::noise::{NativeNoise, TorchNoise};
 use crate::patch::{from_patches, to_patches};
 use crate::precondition::Precondition;
 use crate::sampler::SampleError;
-use crate::spacing::SigmaRange;
 use crate::spec::SampleSpec;
 use crate::threshold::{ThresholdError, Thresholded};
 use crate::workers::{Workers, is_cpu};
@@ -124,6 +123,15 @@ pub enum DrawError {
     /// Threads could not be started.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Errs where [`draw`] would before its first step.
+pub fn check(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
+    check_fit(model, request)?;
+    request.sample.sampler.check()?;
+    request.sample.threshold.check()?;
+    Guidance::new(request.sample.guidance)?;
+    levels(&model.precondition, request).map(|_| ())
 }
 
 /// Draws the images of `request`. `watch` is called after each step, from several threads, and may stop it all.
@@ -240,20 +248,14 @@ impl Network for Labelled<'_> {
 }
 
 fn levels(precondition: &Precondition, request: &DrawRequest) -> Result<Levels, DrawError> {
-    let SampleSpec { steps, spacing, .. } = request.sample;
-    let levels = match precondition {
-        Precondition::Discrete { schedule, .. } => spacing.levels(steps, schedule)?,
-        Precondition::Edm { range, .. } => spacing.levels_between(steps, *range)?,
-        // The flow spacing has its own range; others need one, and EDM's covers all times in f32.
-        Precondition::Flow { .. } => spacing.levels_between(steps, SigmaRange::EDM)?,
-    };
+    let levels = precondition.levels(request.sample.spacing, request.sample.steps)?;
     match request.start {
         Start::Picture { strength, .. } => Ok(levels.from_strength(strength)?),
         Start::Noise | Start::Given(_) => Ok(levels),
     }
 }
 
-fn check(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
+fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
     let unfit = |what, found: String, expected: String| {
         Err(DrawError::Unfit {
             what,

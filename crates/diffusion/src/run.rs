@@ -12,12 +12,11 @@ use burn::module::Module;
 use dreamsmith_base::{
     FileError, create_folder, grid, read_limited, write_atomic_bytes, write_png,
 };
-use dreamsmith_nets::WeightType;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::model::{Card, Model, Trained};
-use crate::pipeline::{DrawRequest, draw};
+use crate::pipeline::{self, DrawRequest, draw};
 use crate::train::{StepReport, Trainer};
 use crate::train_error::TrainError;
 
@@ -134,6 +133,12 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
     })
 }
 
+/// Errs if the grids of this training could not be drawn: better now than after the first checkpoint.
+pub fn check(trainer: &Trainer) -> Result<(), TrainError> {
+    let model = averaged_model(trainer)?;
+    Ok(pipeline::check(&model, &grid_request(trainer, &model))?)
+}
+
 /// Trains until the last step, or until `stop` is set; saves in both cases.
 /// On an error the last checkpoint stays as it is.
 pub fn run(
@@ -177,9 +182,21 @@ fn save(
 ) -> Result<(), TrainError> {
     let pictures = trainer.dataset().len();
     checkpoint::save(&folder.checkpoint(), trainer.state(), trainer.spec(), pictures)?;
-    averaged_model(trainer)?.save(&folder.model(), WeightType::F32)?;
+    averaged_model(trainer)?.save(&folder.model(), trainer.spec().train.model_weights)?;
     watch(TrainEvent::Saved(&folder.checkpoint()));
     Ok(())
+}
+
+fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
+    let count = trainer.spec().sample.count;
+    let classes = model.card.classes.len();
+    DrawRequest {
+        // Every class in turn, so that the grid shows them all.
+        labels: (0..count)
+            .map(|i| (classes > 0).then(|| (i % classes.max(1)) as u32))
+            .collect(),
+        ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
+    }
 }
 
 fn draw_grid(
@@ -188,19 +205,12 @@ fn draw_grid(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<(), TrainError> {
-    let count = trainer.spec().sample.count;
+    let model = averaged_model(trainer)?;
+    let request = grid_request(trainer, &model);
+    let count = request.seeds.len();
     if count == 0 {
         return Ok(());
     }
-    let model = averaged_model(trainer)?;
-    let classes = model.card.classes.len();
-    let request = DrawRequest {
-        // Every class in turn, so that the grid shows them all.
-        labels: (0..count)
-            .map(|i| (classes > 0).then(|| (i % classes.max(1)) as u32))
-            .collect(),
-        ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
-    };
     let go_on = |_: &_| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),

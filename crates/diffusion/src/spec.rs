@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
-use dreamsmith_nets::{PerBlock, UNet2DConfig};
+use dreamsmith_nets::{PerBlock, UNet2DConfig, WeightType};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaSpec;
@@ -88,6 +88,8 @@ pub struct RunSpec {
     pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Number type of the weights in the model folder; checkpoints always keep every bit.
+    pub model_weights: WeightType,
 }
 
 /// Noise levels and what the network says.
@@ -183,8 +185,18 @@ impl Default for TrainSpec {
             diffusion: DiffusionSpec::default(),
             loss: LossSpec::default(),
             sample: SampleSpec::default(),
-            model: UNet2DConfig::default(),
+            model: small_network(),
         }
+    }
+}
+
+/// What `[model]` starts from: diffusers' defaults, but for pictures of 32x32 and of a size that a CPU can train.
+fn small_network() -> UNet2DConfig {
+    UNet2DConfig {
+        sample_size: Some(PerBlock::Same(32)),
+        block_out_channels: vec![32, 64, 96, 128],
+        layers_per_block: 1,
+        ..UNet2DConfig::default()
     }
 }
 
@@ -210,6 +222,7 @@ impl Default for RunSpec {
             label_dropout: 0.1,
             log_every: 10,
             checkpoint_every: 500,
+            model_weights: WeightType::default(),
         }
     }
 }
@@ -225,7 +238,7 @@ pub enum SpecError {
     Toml {
         /// The file.
         name: String,
-        /// What the parser said, with line and column.
+        /// The line, and what the parser said.
         message: String,
     },
     /// A value out of range.
@@ -323,7 +336,8 @@ impl TrainSpec {
                 .ok()
                 .and_then(|size| size.checked_mul(self.patch_size))
                 .ok_or_else(|| wrong(size.to_string())),
-            other => Err(wrong(format!("{other:?}"))),
+            Some(PerBlock::Each(sides)) => Err(wrong(format!("{sides:?}"))),
+            None => Err(wrong("not set".into())),
         }
     }
 
@@ -342,9 +356,13 @@ impl TrainSpec {
 
     /// Parses and checks the text of a spec called `name`.
     pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text).map_err(|e| SpecError::Toml {
-            name: name.into(),
-            message: e.to_string().trim_end().into(),
+        let spec: Self = toml::from_str(text).map_err(|e| {
+            let before = e.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+            SpecError::Toml {
+                name: name.into(),
+                message: format!("line {line}: {}", e.message().replace('\n', ", ")),
+            }
         })?;
         spec.check()?;
         Ok(spec)
@@ -461,7 +479,7 @@ mod model_table {
         deserializer: D,
     ) -> Result<UNet2DConfig, D::Error> {
         let table = Map::<String, Value>::deserialize(deserializer)?;
-        let known = keys(&UNet2DConfig::default()).map_err(D::Error::custom)?;
+        let known = keys(&super::small_network()).map_err(D::Error::custom)?;
         if let Some(key) = table.keys().find(|key| !known.contains_key(*key)) {
             let known: Vec<&str> = known.keys().map(String::as_str).collect();
             return Err(D::Error::custom(format!(
@@ -469,7 +487,8 @@ mod model_table {
                 known.join(", ")
             )));
         }
-        serde_json::from_value(Value::Object(table)).map_err(D::Error::custom)
+        let whole = known.into_iter().chain(table).collect();
+        UNet2DConfig::from_json(&Value::Object(whole).to_string()).map_err(D::Error::custom)
     }
 
     fn keys(config: &UNet2DConfig) -> serde_json::Result<Map<String, Value>> {

@@ -32,13 +32,29 @@ impl Linear {
         }
     }
 
-    /// `[.., in]` to `[.., out]`.
+    /// `[B, .., in]` to `[B, .., out]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        op::linear(
-            x,
+        let (weight, bias) = (
             self.weight.val().transpose(),
             self.bias.as_ref().map(Param::val),
-        )
+        );
+        if x.is_autodiff() {
+            return op::linear(x, weight, bias);
+        }
+        // One product for each image: in one product for all, the size of the batch would decide
+        // the order of the sums, and with it the last bits of every image.
+        let mut dims = x.dims();
+        let [inputs, outputs] = weight.dims();
+        let rows = dims[1..D - 1].iter().product::<usize>();
+        let y = x
+            .reshape([dims[0], rows, inputs])
+            .matmul(weight.unsqueeze::<3>());
+        let y = match bias {
+            Some(bias) => y + bias.reshape([1, 1, outputs]),
+            None => y,
+        };
+        dims[D - 1] = outputs;
+        y.reshape(dims)
     }
 }
 
@@ -84,17 +100,24 @@ impl Conv2d {
 
     /// `[B, in, H, W]` to `[B, out, H', W']`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let [outputs, inputs, kernel, _] = weight.dims();
-        if kernel == 1 && self.stride == 1 {
-            let [b, _, h, w] = x.dims();
-            let weight = weight.reshape([1, outputs, inputs]).expand([b, outputs, inputs]);
-            let y = weight.matmul(x.reshape([b, inputs, h * w]));
-            return (y + self.bias.val().reshape([1, outputs, 1])).reshape([b, outputs, h, w]);
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if weight.dims()[2] == 1 && self.stride == 1 {
+            return pointwise(x, weight, bias);
         }
         let options = ConvOptions::new_with_padding([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        op::conv2d(x, weight, Some(self.bias.val()), options)
+        op::conv2d(x, weight, Some(bias), options)
     }
+}
+
+/// A 1×1 convolution as a product of matrices, whose derivative is a product of matrices too; the
+/// derivative of burn's convolution takes longer on the CPU.
+fn pointwise(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let ([b, inputs, h, w], [outputs, ..]) = (x.dims(), weight.dims());
+    let weight = weight
+        .reshape([1, outputs, inputs])
+        .expand([b, outputs, inputs]);
+    let y = weight.matmul(x.reshape([b, inputs, h * w])) + bias.reshape([1, outputs, 1]);
+    y.reshape([b, outputs, h, w])
 }
 
 /// A table of learned vectors.

@@ -114,74 +114,80 @@ pub(crate) struct Shared {
     pub(crate) cross_norm: Option<CrossNorm>,
 }
 
-/// Plans all down blocks and all up blocks.
-pub(crate) struct Ladder<'a> {
+/// All down blocks and all up blocks.
+pub(crate) struct Ladder {
     pub(crate) shared: Shared,
     /// From the finest resolution to the coarsest.
     pub(crate) down: Vec<(DownBlockType, Level)>,
     /// From the coarsest to the finest.
     pub(crate) up: Vec<(UpBlockType, Level)>,
-    /// From the finest to the coarsest.
-    pub(crate) channels: &'a [usize],
 }
 
-impl Ladder<'_> {
+impl Ladder {
+    /// The plans of the down blocks. The first receives as many channels as it gives.
     pub(crate) fn down_blocks(&self) -> Result<Vec<BlockSpec>, NetError> {
-        let mut before = self.channels.first().copied().unwrap_or(0);
-        let last = self.down.len() - 1;
-        self.down
-            .iter()
-            .enumerate()
-            .map(|(i, (kind, level))| {
-                let inputs =
-                    (0..level.layers).map(|layer| if layer == 0 { before } else { level.channels });
-                let conv = ResampleSpec::Conv {
-                    padding: self.shared.downsample_padding,
-                };
-                let spec = self
-                    .shared
-                    .block((*kind).into(), level, inputs.collect(), |kind| match kind {
-                        _ if i == last => ResampleSpec::None,
-                        Kind::Plain | Kind::Transformer => conv,
-                        Kind::Pixels if self.shared.downsample == ResampleType::Conv => conv,
-                        Kind::Pixels | Kind::Resnet | Kind::AddedText => ResampleSpec::Resnet,
-                    });
-                before = level.channels;
-                spec
-            })
-            .collect()
+        let Shared {
+            downsample,
+            downsample_padding,
+            ..
+        } = self.shared;
+        let mut before = self.down.first().map_or(0, |(_, level)| level.channels);
+        let plan = |(i, (kind, level)): (usize, &(DownBlockType, Level))| {
+            let kind = Kind::from(*kind);
+            let inputs =
+                (0..level.layers).map(|layer| if layer == 0 { before } else { level.channels });
+            let inputs = inputs.collect();
+            before = level.channels;
+            let resample = match i + 1 == self.down.len() {
+                true => ResampleSpec::None,
+                false => kind.resample(downsample, downsample_padding),
+            };
+            self.shared.block(kind, level, inputs, resample)
+        };
+        self.down.iter().enumerate().map(plan).collect()
     }
 
+    /// The plans of the up blocks. Each residual block also receives a skip connection: the last of a
+    /// level the one from the next finer level, whose channels it has.
     pub(crate) fn up_blocks(&self) -> Result<Vec<BlockSpec>, NetError> {
-        let mut before = self.channels.last().copied().unwrap_or(0);
-        let last = self.up.len() - 1;
-        self.up
-            .iter()
-            .enumerate()
-            .map(|(i, (kind, level))| {
-                let finer = self.channels[last.saturating_sub(i + 1)];
-                let inputs = (0..=level.layers).map(|layer| {
-                    let below = if layer == 0 { before } else { level.channels };
-                    let skip = if layer == level.layers {
-                        finer
-                    } else {
-                        level.channels
-                    };
-                    below + skip
-                });
-                let conv = ResampleSpec::Conv { padding: 1 };
-                let spec = self
-                    .shared
-                    .block((*kind).into(), level, inputs.collect(), |kind| match kind {
-                        _ if i == last => ResampleSpec::None,
-                        Kind::Plain | Kind::Transformer => conv,
-                        Kind::Pixels if self.shared.upsample == ResampleType::Conv => conv,
-                        Kind::Pixels | Kind::Resnet | Kind::AddedText => ResampleSpec::Resnet,
-                    });
-                before = level.channels;
-                spec
-            })
-            .collect()
+        let mut before = self.up.first().map_or(0, |(_, level)| level.channels);
+        let plan = |(i, (kind, level)): (usize, &(UpBlockType, Level))| {
+            let kind = Kind::from(*kind);
+            let finer = self
+                .up
+                .get(i + 1)
+                .map_or(level.channels, |(_, level)| level.channels);
+            let inputs = (0..=level.layers).map(|layer| {
+                let below = if layer == 0 { before } else { level.channels };
+                let skip = if layer == level.layers {
+                    finer
+                } else {
+                    level.channels
+                };
+                below + skip
+            });
+            let inputs = inputs.collect();
+            before = level.channels;
+            let resample = match i + 1 == self.up.len() {
+                true => ResampleSpec::None,
+                false => kind.resample(self.shared.upsample, 1),
+            };
+            self.shared.block(kind, level, inputs, resample)
+        };
+        self.up.iter().enumerate().map(plan).collect()
+    }
+}
+
+impl Kind {
+    fn resample(self, with_pixels: ResampleType, padding: usize) -> ResampleSpec {
+        match (self, with_pixels) {
+            (Self::Plain | Self::Transformer, _) | (Self::Pixels, ResampleType::Conv) => {
+                ResampleSpec::Conv { padding }
+            }
+            (Self::Pixels, ResampleType::Resnet) | (Self::Resnet | Self::AddedText, _) => {
+                ResampleSpec::Resnet
+            }
+        }
     }
 }
 
@@ -191,7 +197,7 @@ impl Shared {
         kind: Kind,
         level: &Level,
         inputs: Vec<usize>,
-        resample: impl Fn(Kind) -> ResampleSpec,
+        resample: ResampleSpec,
     ) -> Result<BlockSpec, NetError> {
         let (resnet, attention) = match kind {
             Kind::Plain => (self.resnet, AttentionSpec::None),
@@ -205,7 +211,7 @@ impl Shared {
             outputs: level.channels,
             resnet,
             attention,
-            resample: resample(kind),
+            resample,
         })
     }
 

@@ -39,9 +39,9 @@ pub struct UNet2DConfig {
     pub time_embedding_type: TimeEmbeddingType,
     /// Features of the time embedding; four times the first block's channels if absent.
     pub time_embedding_dim: Option<usize>,
-    /// See [`UNet2DConfig::flip_sin_to_cos`]; 1 makes the last frequency exactly 1/10000.
+    /// 1 makes the last frequency of the time embedding exactly 1/10000.
     pub freq_shift: f64,
-    /// Cosines before sines.
+    /// Cosines before sines in the time embedding.
     pub flip_sin_to_cos: bool,
     /// From the finest resolution to the coarsest.
     pub down_block_types: Vec<DownBlockType>,
@@ -226,7 +226,7 @@ impl UNet2DConfig {
         })
     }
 
-    fn ladder(&self, time_features: usize) -> Result<Ladder<'_>, NetError> {
+    fn ladder(&self, time_features: usize) -> Result<Ladder, NetError> {
         let resnet = ResnetSpec {
             time_features,
             groups: self.norm_num_groups,
@@ -269,7 +269,6 @@ impl UNet2DConfig {
                 .copied()
                 .zip(levels.rev())
                 .collect(),
-            channels: &self.block_out_channels,
         })
     }
 

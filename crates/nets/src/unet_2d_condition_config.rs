@@ -308,7 +308,6 @@ impl UNet2DConditionConfig {
             shared,
             up: self.up_block_types.iter().copied().zip(up).collect(),
             down: self.down_block_types.iter().copied().zip(levels).collect(),
-            channels: &self.block_out_channels,
         };
         Ok(Blocks {
             down: ladder.down_blocks()?,

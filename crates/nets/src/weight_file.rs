@@ -12,6 +12,8 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::NetError;
 
 /// A header lists names and shapes; a million tensors fit into this.
@@ -130,9 +132,11 @@ fn halves<T>(bytes: &[u8], from_bits: fn(u16) -> T) -> Vec<T> {
 }
 
 /// The element type of a written file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WeightType {
     /// Every bit kept.
+    #[default]
     F32,
     /// Half the size, three significant digits, the range of f32.
     Bf16,

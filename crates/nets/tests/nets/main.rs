@@ -1,5 +1,6 @@
 //! U-Nets against diffusers, their gradients, their configs and weight files.
 
+mod batch;
 mod config;
 mod full_size;
 mod golden;

@@ -1,0 +1,8 @@
+//! The real program in a temporary folder: what it prints, writes, and says when the input is bad.
+
+mod bad_input;
+mod commands;
+mod imagine;
+mod lab;
+mod resume;
+mod rooms;

@@ -1,0 +1,45 @@
+//! The arrows between the crates point down only, as ARCHITECTURE.md draws them.
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+use crate::lab::Outcome;
+
+/// What each room may know.
+const MAY_KNOW: [(&str, &[&str]); 5] = [
+    ("dreamsmith-base", &[]),
+    ("dreamsmith-nets", &["dreamsmith-base"]),
+    ("dreamsmith-data", &["dreamsmith-base"]),
+    ("dreamsmith-diffusion", &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data"]),
+    (
+        "dreamsmith",
+        &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data", "dreamsmith-diffusion"],
+    ),
+];
+
+/// Only the program prints, exits and parses arguments.
+const OF_THE_PROGRAM: [&str; 3] = ["clap", "indicatif", "anyhow"];
+
+#[test]
+fn arrows_point_down_only() -> Outcome {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .no_deps()
+        .exec()?;
+    let members = metadata.workspace_packages();
+    assert_eq!(members.len(), MAY_KNOW.len(), "a room is missing in the table above");
+    for package in members {
+        let name = package.name.as_str();
+        let (_, allowed) = MAY_KNOW
+            .iter()
+            .find(|(room, _)| *room == name)
+            .ok_or_else(|| format!("`{name}` is not in the table above"))?;
+        for edge in &package.dependencies {
+            let to = edge.name.as_str();
+            let upward = edge.path.is_some() && !allowed.contains(&to);
+            assert!(!upward, "{name} must not know {to}");
+            let foreign = edge.kind == DependencyKind::Normal && OF_THE_PROGRAM.contains(&to);
+            assert!(!foreign || name == "dreamsmith", "{to} belongs to the program, not to {name}");
+        }
+    }
+    Ok(())
+}
