@@ -72,7 +72,11 @@ fn marks(low: f64, high: f64) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
     decades
         // Parsing gives the nearest number, which then prints as short as it was written.
-        .flat_map(|decade| steps.iter().map(move |step| format!("{step}e{}", decade - 1)))
+        .flat_map(|decade| {
+            steps
+                .iter()
+                .map(move |step| format!("{step}e{}", decade - 1))
+        })
         .filter_map(|mark| mark.parse().ok())
         .filter(|mark| (low..high).contains(mark))
         .collect()
@@ -82,9 +86,21 @@ fn marks(low: f64, high: f64) -> Vec<f64> {
 pub fn captioned_row(pictures: &[(Image, Vec<String>)]) -> anyhow::Result<Image> {
     const GAP: u32 = 6;
     const LINE: u32 = 16;
-    let width: u32 = pictures.iter().map(|(image, _)| image.width() + GAP).sum::<u32>() + GAP;
-    let tallest = pictures.iter().map(|(image, _)| image.height()).max().unwrap_or(0);
-    let lines = pictures.iter().map(|(_, text)| text.len()).max().unwrap_or(0) as u32;
+    let width: u32 = pictures
+        .iter()
+        .map(|(image, _)| image.width() + GAP)
+        .sum::<u32>()
+        + GAP;
+    let tallest = pictures
+        .iter()
+        .map(|(image, _)| image.height())
+        .max()
+        .unwrap_or(0);
+    let lines = pictures
+        .iter()
+        .map(|(_, text)| text.len())
+        .max()
+        .unwrap_or(0) as u32;
     let height = tallest + 2 * GAP + lines * LINE;
     let mut left = GAP;
     let mut places = vec![];
@@ -121,7 +137,9 @@ fn with_canvas(
     let mut pixels = vec![0; width as usize * height as usize * 3];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        paint(&area).and_then(|()| Ok(area.present()?)).map_err(|e| anyhow!("cannot draw: {e}"))?;
+        paint(&area)
+            .and_then(|()| Ok(area.present()?))
+            .map_err(|e| anyhow!("cannot draw: {e}"))?;
     }
     Ok(Image::new(width, height, pixels)?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::Value;
 
 /// How the program talks.
@@ -63,15 +63,19 @@ impl Console {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let template = format!(
-            "{{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} ETA {{eta}} {{msg}}"
-        );
+        let template =
+            format!("{{bar:20}} {{pos}}/{{len}} {unit} {{speed}}/s ETA {{eta}} {{wide_msg}}");
         let bar = ProgressBar::with_draw_target(Some(total), target);
         match ProgressStyle::with_template(&template) {
-            Ok(style) => bar.with_style(style),
+            Ok(style) => bar.with_style(style.with_key("speed", write_speed)),
             Err(_) => bar,
         }
     }
+}
+
+fn write_speed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // As with notes; the next drawing of the bar is soon.
+    let _ = write!(out, "{:.1}", state.per_sec());
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program at once.
@@ -82,7 +86,11 @@ pub fn stop_flag(console: &Console) -> anyhow::Result<Arc<AtomicBool>> {
         if set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        console.note("\nstopping after this step; press Ctrl-C again to stop at once");
+        // A bar ends without a new line.
+        let gap = if console.has_bar() { "\n" } else { "" };
+        console.note(&format!(
+            "{gap}stopping after this step; press Ctrl-C again to stop at once"
+        ));
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(flag)

@@ -32,7 +32,11 @@ impl Data {
         for skip in &summary.unnamed {
             console.note(&format!("without a name: {skip}"));
         }
-        let groups: Vec<String> = summary.groups.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let groups: Vec<String> = summary
+            .groups
+            .iter()
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
         let words = format!(
             "wrote {} pictures to {} ({} of other skin tones left out): {}",
             summary.pictures,

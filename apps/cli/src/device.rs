@@ -32,7 +32,10 @@ impl Kind {
     ];
 
     fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("", |(_, name)| name)
     }
 }
 
@@ -43,7 +46,10 @@ impl FromStr for DeviceName {
         let (name, index) = match text.split_once(':') {
             Some((name, index)) => {
                 let parsed = index.parse::<usize>();
-                (name, Some(parsed.map_err(|_| format!("`{index}` is no device number"))?))
+                (
+                    name,
+                    Some(parsed.map_err(|_| format!("`{index}` is no device number"))?),
+                )
             }
             None => (text, None),
         };
@@ -98,7 +104,10 @@ mod tests {
     #[test]
     fn names_are_parsed_and_shown() {
         for name in ["cpu", "vulkan", "vulkan:1", "cuda:0"] {
-            assert_eq!(name.parse::<DeviceName>().map(|d| d.to_string()), Ok(name.into()));
+            assert_eq!(
+                name.parse::<DeviceName>().map(|d| d.to_string()),
+                Ok(name.into())
+            );
         }
         for name in ["gpu", "cpu:0", "vulkan:x", ""] {
             assert!(name.parse::<DeviceName>().is_err(), "{name}");

@@ -55,9 +55,15 @@ impl ScheduleName {
     fn betas(self) -> Betas {
         match self {
             Self::Linear => Betas::default(),
-            Self::ScaledLinear => Betas::ScaledLinear { start: 0.00085, end: 0.012 },
+            Self::ScaledLinear => Betas::ScaledLinear {
+                start: 0.00085,
+                end: 0.012,
+            },
             Self::Cosine => Betas::Cosine {},
-            Self::Sigmoid => Betas::Sigmoid { start: 1e-4, end: 0.02 },
+            Self::Sigmoid => Betas::Sigmoid {
+                start: 1e-4,
+                end: 0.02,
+            },
         }
     }
 }
@@ -71,7 +77,8 @@ impl Forward {
         })?;
         let picture = read_image(&self.image, &ImageLimits::default())?.over([255; 3]);
         let longest = picture.width().max(picture.height());
-        let scaled = |side: u32| (u64::from(side) * u64::from(self.size) / u64::from(longest)).max(1) as u32;
+        let scaled =
+            |side: u32| (u64::from(side) * u64::from(self.size) / u64::from(longest)).max(1) as u32;
         let (width, height) = (scaled(picture.width()), scaled(picture.height()));
         let x0 = picture.resize(width, height)?.to_signed();
         let eps = Stream::new(self.seed, Purpose::Forward, 0).normals(x0.len());
@@ -79,10 +86,15 @@ impl Forward {
         let mut strip = vec![];
         let mut levels = vec![];
         for i in 0..self.count {
-            let timestep = Timestep((u64::from(last) * u64::from(i) / u64::from(self.count - 1)) as u32);
+            let timestep =
+                Timestep((u64::from(last) * u64::from(i) / u64::from(self.count - 1)) as u32);
             let sigma = schedule.sigma(timestep);
             let (alpha, sigma_vp) = (sigma.alpha() as f32, (sigma.alpha() * sigma.0) as f32);
-            let x: Vec<f32> = x0.iter().zip(&eps).map(|(x0, eps)| alpha * x0 + sigma_vp * eps).collect();
+            let x: Vec<f32> = x0
+                .iter()
+                .zip(&eps)
+                .map(|(x0, eps)| alpha * x0 + sigma_vp * eps)
+                .collect();
             let text = vec![
                 format!("t = {}", timestep.0),
                 format!("σ = {}", short(sigma.0)),
@@ -94,7 +106,10 @@ impl Forward {
         prepare_file(&self.output)?;
         write_png(&self.output, &captioned_row(&strip)?, &[])?;
         let words = format!("wrote {}", self.output.display());
-        console.result(&words, &json!({"command": "forward", "file": self.output, "levels": levels}));
+        console.result(
+            &words,
+            &json!({"command": "forward", "file": self.output, "levels": levels}),
+        );
         Ok(())
     }
 }

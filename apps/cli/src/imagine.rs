@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::{
-    Image, ImageLimits, grid, read_image, read_limited, write_png,
-};
+use dreamsmith_base::{Image, ImageLimits, grid, read_image, read_limited, write_png};
 use dreamsmith_diffusion::model::{Card, Model};
 use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
@@ -115,11 +113,11 @@ impl Imagine {
         let model = Model::load(&folder, device)?;
         let request = self.request(&model)?;
         check(&model, &request)?;
+        let stop = stop_flag(console)?;
         if self.guidance.is_some() && self.prompt.is_none() {
             console.note("--guidance does nothing without a prompt");
         }
         prepare_file(&self.output)?;
-        let stop = stop_flag(console)?;
         let bar = console.bar(0, "steps");
         let images = draw(&model, &request, device, &|step| {
             bar.set_length(step.total as u64);
@@ -138,7 +136,10 @@ impl Imagine {
         };
         let provenance = self.provenance(&folder, &request)?;
         let written = self.write(&images, &request, provenance)?;
-        let names: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<String> = written
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let words = match names.len() {
             1 => format!("wrote {}", names[0]),
             n => format!("wrote {n} pictures, {} to {}", names[0], names[n - 1]),
@@ -169,7 +170,10 @@ impl Imagine {
             let side = picture.width().min(picture.height());
             let corner = ((picture.width() - side) / 2, (picture.height() - side) / 2);
             request.start = Start::Picture {
-                pixels: picture.crop(corner, (side, side))?.resize(size, size)?.to_signed(),
+                pixels: picture
+                    .crop(corner, (side, side))?
+                    .resize(size, size)?
+                    .to_signed(),
                 strength: self.strength,
             };
         }
@@ -185,7 +189,10 @@ impl Imagine {
             None if card.classes.is_empty() => {
                 bail!("`{prompt}`: this model has no classes; draw without a prompt")
             }
-            None => bail!("`{prompt}` is no class of this model, expected one of {}", card.classes.join(", ")),
+            None => bail!(
+                "`{prompt}` is no class of this model, expected one of {}",
+                card.classes.join(", ")
+            ),
         }
     }
 
@@ -193,7 +200,8 @@ impl Imagine {
         if self.scale == 1 {
             return Ok(images);
         }
-        let larger = |image: &Image| image.resize(image.width() * self.scale, image.height() * self.scale);
+        let larger =
+            |image: &Image| image.resize(image.width() * self.scale, image.height() * self.scale);
         Ok(images.iter().map(larger).collect::<Result<_, _>>()?)
     }
 
@@ -281,8 +289,11 @@ fn with_seed(path: &Path, seed: u64) -> PathBuf {
 fn read_noise(path: &Path, count: usize, size: u32, patch: u32) -> anyhow::Result<Vec<Vec<f32>>> {
     let bytes = read_limited(path, MAX_NOISE_BYTES)?;
     let name = path.display();
-    let file = safetensors::SafeTensors::deserialize(&bytes).with_context(|| format!("`{name}` is no safetensors file"))?;
-    let noise = file.tensor("noise").with_context(|| format!("`{name}` has no tensor `noise`"))?;
+    let file = safetensors::SafeTensors::deserialize(&bytes)
+        .with_context(|| format!("`{name}` is no safetensors file"))?;
+    let noise = file
+        .tensor("noise")
+        .with_context(|| format!("`{name}` has no tensor `noise`"))?;
     let (side, channels) = ((size / patch) as usize, (3 * patch * patch) as usize);
     let wanted = [count, channels, side, side];
     if noise.shape() != wanted || noise.dtype() != safetensors::Dtype::F32 {
@@ -293,6 +304,12 @@ fn read_noise(path: &Path, count: usize, size: u32, patch: u32) -> anyhow::Resul
         );
     }
     let (values, _) = noise.data().as_chunks::<4>();
-    let values: Vec<f32> = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(values.chunks(values.len() / count).map(<[f32]>::to_vec).collect())
+    let values: Vec<f32> = values
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect();
+    Ok(values
+        .chunks(values.len() / count)
+        .map(<[f32]>::to_vec)
+        .collect())
 }

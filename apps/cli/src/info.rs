@@ -48,8 +48,10 @@ impl Info {
         } else {
             picture(path)?
         };
-        let facts: Map<String, Value> =
-            facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let facts: Map<String, Value> = facts
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         console.result(&outline(&facts, 0).join("\n"), &Value::Object(facts));
         Ok(())
     }
@@ -124,7 +126,10 @@ fn weight_file(path: &Path) -> anyhow::Result<Facts> {
         ("tensors", json!(shapes.len())),
         ("values", json!(values)),
         ("types", json!(types)),
-        ("shapes", json!(shapes.into_iter().collect::<BTreeMap<_, _>>())),
+        (
+            "shapes",
+            json!(shapes.into_iter().collect::<BTreeMap<_, _>>()),
+        ),
     ])
 }
 

@@ -28,20 +28,23 @@ struct Cli {
     global: Global,
 }
 
+/// Keeps them apart from a command's own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every command accepts.
 #[derive(clap::Args, Clone)]
 struct Global {
     /// Print one JSON line on stdout when done; progress stays on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// Print nothing but errors (and the line of --json)
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     quiet: bool,
     /// Where to compute: cpu, vulkan[:N], wgpu[:N], metal[:N], cuda[:N]
-    #[arg(long, global = true, default_value = "cpu")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, default_value = "cpu")]
     device: DeviceName,
     /// Threads on the CPU; all cores if not given. Results do not depend on it
-    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 

@@ -52,7 +52,10 @@ impl Train {
         }
         let (folder, trainer) = match (&self.resume, &self.spec) {
             (Some(folder), _) => (folder.clone(), resume(folder, device, console)?),
-            (None, Some(spec)) => (self.output.clone(), start(spec, &self.output, device, console)?),
+            (None, Some(spec)) => (
+                self.output.clone(),
+                start(spec, &self.output, device, console)?,
+            ),
             (None, None) => bail!("give a spec, or --resume DIR"),
         };
         train(trainer, &folder, console)
@@ -86,7 +89,10 @@ fn resume(folder: &Path, device: &Device, console: &Console) -> anyhow::Result<T
     let spec = checkpoint::read_spec(&checkpoint)?;
     let dataset = open_pictures(&spec, console)?;
     let state = checkpoint::load(&checkpoint, &spec, dataset.len(), device)?;
-    console.note(&format!("resuming at step {} of {}", state.step, spec.train.steps));
+    console.note(&format!(
+        "resuming at step {} of {}",
+        state.step, spec.train.steps
+    ));
     Ok(Trainer::from_state(spec, dataset, device.clone(), state)?)
 }
 
@@ -143,7 +149,11 @@ fn train(mut trainer: Trainer, folder: &Path, console: &Console) -> anyhow::Resu
         TrainEvent::Step(report) => bar.set_position(report.step),
         TrainEvent::Metrics(line) => {
             history.push(*line);
-            bar.set_message(describe(line));
+            // What fits into 80 columns beside the bar.
+            bar.set_message(format!(
+                "loss {:.4} rate {:.1e}",
+                line.loss, line.learning_rate
+            ));
             if !console.has_bar() {
                 console.note(&format!("step {} {}", line.step, describe(line)));
             }

@@ -56,8 +56,8 @@ pub fn gamma(sigma_rel: f64) -> f64 {
     0.5 * (low + high)
 }
 
-/// average <- decay * average + (1 - decay) * weights, for modules whose parameters carry the same ids.
-pub fn update<M: Module>(average: M, weights: &M, decay: f64) -> M {
+/// a * module + b * other, parameter by parameter, for modules whose parameters carry the same ids.
+pub fn blend<M: Module>(module: M, a: f64, other: &M, b: f64) -> M {
     struct Collect(GradientsParams);
     impl ModuleVisitor for Collect {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -65,26 +65,26 @@ pub fn update<M: Module>(average: M, weights: &M, decay: f64) -> M {
         }
     }
     struct Blend {
-        weights: GradientsParams,
-        decay: f64,
+        others: GradientsParams,
+        a: f64,
+        b: f64,
     }
     impl ModuleMapper for Blend {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let (id, old, mapper) = param.consume();
-            let blended = match self.weights.remove::<D>(id) {
-                Some(new) => {
-                    old.mul_scalar(self.decay) + new.mul_scalar(1.0 - self.decay)
-                }
-                None => old,
+            let (id, value, mapper) = param.consume();
+            let blended = match self.others.remove::<D>(id) {
+                Some(other) => value.mul_scalar(self.a) + other.mul_scalar(self.b),
+                None => value,
             };
             Param::from_mapped_value(id, blended, mapper)
         }
     }
     let mut collect = Collect(GradientsParams::new());
-    weights.visit(&mut collect);
-    average.map(&mut Blend {
-        weights: collect.0,
-        decay,
+    other.visit(&mut collect);
+    module.map(&mut Blend {
+        others: collect.0,
+        a,
+        b,
     })
 }
 

@@ -14,6 +14,7 @@ pub mod noise;
 pub mod optimizer;
 pub mod patch;
 pub mod pipeline;
+pub mod post_hoc;
 pub mod precondition;
 pub mod prediction;
 pub mod run;

@@ -108,9 +108,15 @@ impl Model {
     /// Reads the model folder `dir` onto `device`.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
-        let config = UNet2DConfig::from_json(&read_text(&dir.join(UNET_CONFIG))?)?;
+        let wrong_config = |error: NetError| ModelError::Config {
+            file: dir.join(UNET_CONFIG).display().to_string(),
+            problem: error.to_string(),
+        };
+        let text = read_text(&dir.join(UNET_CONFIG))?;
+        let config = UNet2DConfig::from_json(&text).map_err(wrong_config)?;
         // The seed does not matter: every parameter is replaced by the file's.
-        let unet = load_weights(config.init(0, device)?, &dir.join(UNET_WEIGHTS))?;
+        let unet = config.init(0, device).map_err(wrong_config)?;
+        let unet = load_weights(unet, &dir.join(UNET_WEIGHTS))?;
         if !card.classes.is_empty() && config.num_class_embeds != Some(card.classes.len() + 1) {
             return Err(ModelError::Config {
                 file: dir.join(CARD).display().to_string(),

@@ -98,6 +98,12 @@ impl RunFolder {
 
     /// Reads the metrics up to `step`.
     pub fn read_metrics(&self, step: u64) -> Result<Vec<Metrics>, TrainError> {
+        let lines = self.read_lines(step)?.into_iter();
+        Ok(lines.map(|(_, metrics)| metrics).collect())
+    }
+
+    /// The lines of metrics up to `step`, as they were written and what they say.
+    fn read_lines(&self, step: u64) -> Result<Vec<(Vec<u8>, Metrics)>, TrainError> {
         let path = self.metrics();
         if !path.exists() {
             return Ok(vec![]);
@@ -105,9 +111,9 @@ impl RunFolder {
         let bytes = read_limited(&path, MAX_METRICS_BYTES)?;
         // The last line may be cut off where a run was killed.
         Ok(bytes
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<Metrics>(line).ok())
-            .filter(|metrics| metrics.step <= step)
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter_map(|line| Some((line.to_vec(), serde_json::from_slice(line).ok()?)))
+            .filter(|(line, metrics): &(_, Metrics)| line.ends_with(b"\n") && metrics.step <= step)
             .collect())
     }
 }
@@ -229,12 +235,9 @@ fn draw_grid(
 /// Opens the metrics for appending, without the lines after `step` that a killed run may have left.
 fn open_metrics(folder: &RunFolder, step: u64) -> Result<File, TrainError> {
     let path = folder.metrics();
-    let mut text = String::new();
-    for line in folder.read_metrics(step)? {
-        text += &serde_json::to_string(&line).unwrap_or_default();
-        text.push('\n');
-    }
-    write_atomic_bytes(&path, text.as_bytes())?;
+    // As they were written: a number that is read and written again may end in another digit.
+    let lines = folder.read_lines(step)?.into_iter().map(|(line, _)| line);
+    write_atomic_bytes(&path, &lines.collect::<Vec<_>>().concat())?;
     let file = OpenOptions::new().append(true).open(&path);
     Ok(file.map_err(|e| FileError::new("open", &path, e))?)
 }

@@ -8,7 +8,7 @@ use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{Dataset, epoch_order};
 use dreamsmith_nets::UNet2DModel;
 
-use crate::ema;
+use crate::ema::blend;
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
 use crate::patch::to_patches;
@@ -134,7 +134,7 @@ impl Trainer {
         state.weights = weights.valid();
         state.step = step + 1;
         let decay = self.spec.ema.decay(state.step);
-        state.average = ema::update(state.average.clone(), &state.weights, decay);
+        state.average = blend(state.average.clone(), decay, &state.weights, 1.0 - decay);
         Ok(StepReport {
             step: state.step,
             loss,

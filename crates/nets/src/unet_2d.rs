@@ -328,13 +328,19 @@ impl UNet2DModel {
     ///
     /// # Panics
     ///
-    /// When `class_labels` are given to a network without classes, or not to one with them.
+    /// When `sample` has not C = `in_channels`, or when `class_labels` are given to a network without classes, or not to one with them.
     pub fn forward(
         &self,
         sample: Tensor<4>,
         timestep: Tensor<1>,
         class_labels: Option<Tensor<1, Int>>,
     ) -> Tensor<4> {
+        let wanted = self.config.in_channels;
+        assert_eq!(
+            sample.dims()[1],
+            wanted,
+            "UNet2DModel: channels of the sample, in_channels"
+        );
         let time = self.time_features(timestep, class_labels);
         let x = if self.config.center_input_sample {
             sample * 2.0 - 1.0

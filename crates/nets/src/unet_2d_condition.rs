@@ -237,13 +237,19 @@ impl UNet2DConditionModel {
     ///
     /// # Panics
     ///
-    /// When `condition` lacks what the config asks for, or has what it does not know.
+    /// When `sample` has not C = `in_channels`, or when `condition` lacks what the config asks for, or has what it does not know.
     pub fn forward(
         &self,
         sample: Tensor<4>,
         timestep: Tensor<1>,
         condition: &UNetCondition,
     ) -> Tensor<4> {
+        let wanted = self.config.in_channels;
+        assert_eq!(
+            sample.dims()[1],
+            wanted,
+            "UNet2DConditionModel: channels of the sample, in_channels"
+        );
         let time = self.time_features(timestep, condition);
         let text = Some(&self.text(condition));
         let x = if self.config.center_input_sample {

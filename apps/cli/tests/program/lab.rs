@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
+/// Contents by path.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// Three classes of 8x8 pictures, and a network of 19 thousand parameters: 40 steps take a second.
 const SPEC: &str = r#"
 [data]
@@ -64,12 +67,17 @@ impl Lab {
         let mut metadata = String::new();
         for i in 0..16 {
             let (label, colour) = CLASSES[i % CLASSES.len()];
-            metadata +=
-                &format!("{{\"file_name\": \"{i:02}.png\", \"text\": \"a bar\", \"label\": \"{label}\"}}\n");
+            metadata += &format!(
+                "{{\"file_name\": \"{i:02}.png\", \"text\": \"a bar\", \"label\": \"{label}\"}}\n"
+            );
             let pixel = |x: usize| if x < 2 + i % 4 { colour } else { [255; 3] };
             let rgb = (0..64).flat_map(|place| pixel(place % 8)).collect();
             lab.write(&format!("pictures/{i:02}.png"), "")?;
-            write_png(&lab.path(&format!("pictures/{i:02}.png")), &Image::new(8, 8, rgb)?, &[])?;
+            write_png(
+                &lab.path(&format!("pictures/{i:02}.png")),
+                &Image::new(8, 8, rgb)?,
+                &[],
+            )?;
         }
         lab.write("pictures/metadata.jsonl", metadata)?;
         Ok(lab)
@@ -110,7 +118,9 @@ impl Lab {
     /// The program with `arguments` that are parted by spaces.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dreamsmith"));
-        command.current_dir(self.0.path()).args(arguments.split_whitespace());
+        command
+            .current_dir(self.0.path())
+            .args(arguments.split_whitespace());
         command
     }
 
@@ -130,15 +140,19 @@ impl Lab {
         let ended = self.run(&format!("{arguments} --quiet"))?;
         ended.assert_failed(arguments, code, words);
         let (before, after) = (before.keys(), self.files("")?);
-        assert!(before.eq(after.keys()), "{arguments} left files: {:?}", after.keys());
+        assert!(
+            before.eq(after.keys()),
+            "{arguments} left files: {:?}",
+            after.keys()
+        );
         Ok(())
     }
 
     /// The files below the folder `name` with their contents, without the cache of decoded pictures;
     /// folders have none.
-    pub fn files(&self, name: &str) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {
+    pub fn files(&self, name: &str) -> Outcome<Files> {
         let root = self.path(name);
-        let mut found = BTreeMap::new();
+        let mut found = Files::new();
         collect(&root, Path::new(""), &mut found)?;
         Ok(found)
     }
@@ -154,7 +168,11 @@ impl Ended {
             assert!(first.contains(word), "{what}: `{word}` is not in: {first}");
         }
         // Wrong usage (2) has a hint below the line.
-        assert!(code == 2 || self.err.lines().count() == 1, "{what}: {}", self.err);
+        assert!(
+            code == 2 || self.err.lines().count() == 1,
+            "{what}: {}",
+            self.err
+        );
     }
 }
 
@@ -169,7 +187,7 @@ impl From<Output> for Ended {
     }
 }
 
-fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) -> Outcome {
+fn collect(root: &Path, folder: &Path, found: &mut Files) -> Outcome {
     for entry in fs::read_dir(root.join(folder))? {
         let name = entry?.file_name();
         if name == ".dreamsmith-cache" {

@@ -9,10 +9,18 @@ const MAY_KNOW: [(&str, &[&str]); 5] = [
     ("dreamsmith-base", &[]),
     ("dreamsmith-nets", &["dreamsmith-base"]),
     ("dreamsmith-data", &["dreamsmith-base"]),
-    ("dreamsmith-diffusion", &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data"]),
+    (
+        "dreamsmith-diffusion",
+        &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data"],
+    ),
     (
         "dreamsmith",
-        &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data", "dreamsmith-diffusion"],
+        &[
+            "dreamsmith-base",
+            "dreamsmith-nets",
+            "dreamsmith-data",
+            "dreamsmith-diffusion",
+        ],
     ),
 ];
 
@@ -26,7 +34,11 @@ fn arrows_point_down_only() -> Outcome {
         .no_deps()
         .exec()?;
     let members = metadata.workspace_packages();
-    assert_eq!(members.len(), MAY_KNOW.len(), "a room is missing in the table above");
+    assert_eq!(
+        members.len(),
+        MAY_KNOW.len(),
+        "a room is missing in the table above"
+    );
     for package in members {
         let name = package.name.as_str();
         let (_, allowed) = MAY_KNOW
@@ -38,7 +50,10 @@ fn arrows_point_down_only() -> Outcome {
             let upward = edge.path.is_some() && !allowed.contains(&to);
             assert!(!upward, "{name} must not know {to}");
             let foreign = edge.kind == DependencyKind::Normal && OF_THE_PROGRAM.contains(&to);
-            assert!(!foreign || name == "dreamsmith", "{to} belongs to the program, not to {name}");
+            assert!(
+                !foreign || name == "dreamsmith",
+                "{to} belongs to the program, not to {name}"
+            );
         }
     }
     Ok(())

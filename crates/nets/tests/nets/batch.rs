@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_nets::{DownBlockType, UNet2DConfig, UNet2DModel, UpBlockType};
 
-use crate::golden::values;
+use crate::golden::{CONDITIONAL, Case, UNCONDITIONAL, folder, values};
 
 const BATCH: usize = 8;
 
@@ -46,6 +46,15 @@ fn the_batch_changes_nothing() {
             .step_by(n)
             .flat_map(|first| outputs(&net, first, n.min(BATCH - first)));
         assert!(parts.eq(together.iter().copied()), "batches of {n}");
+    }
+}
+
+#[test]
+fn the_batch_changes_nothing_for_any_kind_of_network() {
+    for name in UNCONDITIONAL.into_iter().chain(CONDITIONAL) {
+        let case = Case::load(name, &folder(name), &Device::flex());
+        let alone = (0..2).flat_map(|i| values(case.image(i).forward()));
+        assert!(alone.eq(values(case.forward())), "{name}");
     }
 }
 

@@ -67,6 +67,14 @@ impl Case {
         }
     }
 
+    /// The same network, given one image of the batch.
+    pub fn image(&self, i: usize) -> Self {
+        match self {
+            Self::Unconditional(net, inputs) => Self::Unconditional(net.clone(), inputs.image(i)),
+            Self::Conditional(net, inputs) => Self::Conditional(net.clone(), inputs.image(i)),
+        }
+    }
+
     pub fn forward(&self) -> Tensor<4> {
         match self {
             Self::Unconditional(net, inputs) => net.forward(
@@ -118,6 +126,22 @@ impl Inputs {
     fn find<const D: usize>(&self, name: &str) -> Option<Tensor<D>> {
         let data = self.tensors.get(name)?;
         Some(Tensor::from_data(data.clone(), &self.device))
+    }
+
+    /// The inputs of one image of the batch.
+    pub fn image(&self, i: usize) -> Self {
+        let tensors = self.tensors.iter().map(|(name, data)| {
+            let values: Vec<f32> = data.iter::<f32>().collect();
+            let mut shape = data.shape().to_vec();
+            let length = values.len() / shape[0];
+            shape[0] = 1;
+            let values = values[i * length..(i + 1) * length].to_vec();
+            (name.clone(), TensorData::new(values, shape))
+        });
+        Self {
+            tensors: tensors.collect(),
+            device: self.device.clone(),
+        }
     }
 
     pub fn labels(&self) -> Option<Tensor<1, Int>> {
