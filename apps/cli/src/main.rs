@@ -1,6 +1,7 @@
 //! The program `dreamsmith`: arguments to a spec, a spec to a call, a call to what a person sees.
 //! The only crate that prints, exits, or knows clap.
 
+mod average;
 mod chart;
 mod console;
 mod data;
@@ -52,6 +53,7 @@ struct Global {
 enum Command {
     Imagine(imagine::Imagine),
     Train(train::Train),
+    Average(average::Average),
     Forward(forward::Forward),
     #[command(subcommand)]
     Data(data::Data),
@@ -79,6 +81,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
     match command {
         Command::Imagine(args) => args.run(&global.device.open()?, console),
         Command::Train(args) => args.run(&global.device.open()?, console),
+        Command::Average(args) => args.run(&global.device.open()?, console),
         Command::Forward(args) => args.run(console),
         Command::Data(args) => args.run(console),
         Command::Info(args) => args.run(console),

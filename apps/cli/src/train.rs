@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{create_folder, write_atomic_bytes};
-use dreamsmith_data::{DataEvent, Dataset, FolderOptions};
+use dreamsmith_data::{DataEvent, Dataset, FolderOptions, OnFault};
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::run::{self, Metrics, Outcome, RunFolder, TrainEvent};
 use dreamsmith_diffusion::spec::TrainSpec;
@@ -34,6 +34,9 @@ pub struct Train {
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Refuse to train if any picture or caption is broken, as data.on_fault = "strict" in the spec does
+    #[arg(long)]
+    strict: bool,
     /// Print the spec with every default, and do not train
     #[arg(long)]
     print_spec: bool,
@@ -50,25 +53,29 @@ impl Train {
             console.result(text.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
-        let (folder, trainer) = match (&self.resume, &self.spec) {
-            (Some(folder), _) => (folder.clone(), resume(folder, device, console)?),
-            (None, Some(spec)) => (
-                self.output.clone(),
-                start(spec, &self.output, device, console)?,
-            ),
+        let folder = self.resume.as_ref().unwrap_or(&self.output);
+        let mut spec = match (&self.resume, &self.spec) {
+            (Some(run), _) => checkpoint::read_spec(&RunFolder::new(run).checkpoint())?,
+            (None, Some(spec)) => TrainSpec::read(spec)?,
             (None, None) => bail!("give a spec, or --resume DIR"),
         };
-        train(trainer, &folder, console)
+        if self.strict {
+            spec.data.on_fault = OnFault::Strict;
+        }
+        let trainer = match &self.resume {
+            Some(run) => resume(spec, run, device, console)?,
+            None => start(spec, folder, device, console)?,
+        };
+        train(trainer, folder, console)
     }
 }
 
 fn start(
-    spec: &Path,
+    spec: TrainSpec,
     folder: &Path,
     device: &Device,
     console: &Console,
 ) -> anyhow::Result<Trainer> {
-    let spec = TrainSpec::read(spec)?;
     if RunFolder::new(folder).checkpoint().exists() {
         bail!(
             "`{0}` holds a run already; go on with `--resume {0}`, or choose another folder with -o",
@@ -84,9 +91,13 @@ fn start(
     Ok(trainer)
 }
 
-fn resume(folder: &Path, device: &Device, console: &Console) -> anyhow::Result<Trainer> {
+fn resume(
+    spec: TrainSpec,
+    folder: &Path,
+    device: &Device,
+    console: &Console,
+) -> anyhow::Result<Trainer> {
     let checkpoint = RunFolder::new(folder).checkpoint();
-    let spec = checkpoint::read_spec(&checkpoint)?;
     let dataset = open_pictures(&spec, console)?;
     let state = checkpoint::load(&checkpoint, &spec, dataset.len(), device)?;
     console.note(&format!(

@@ -42,10 +42,16 @@ pub fn save(
     let folder = AtomicDir::create(dir)?;
     let file = |name: &str| folder.path().join(name);
     let cannot = |e: String| problem(dir, format!("cannot write the optimiser: {e}"));
-    let optimizer = state.optimizer.into_bytes().map_err(|e| cannot(e.to_string()))?;
+    let optimizer = state
+        .optimizer
+        .into_bytes()
+        .map_err(|e| cannot(e.to_string()))?;
     let optimizer = sorted(optimizer).map_err(|e| cannot(e.to_string()))?;
     save_weights(&state.weights, &file(WEIGHTS), WeightType::F32)?;
     save_weights(&state.average, &file(AVERAGE), WeightType::F32)?;
+    for (i, track) in state.tracks.iter().enumerate() {
+        save_weights(track, &file(&track_name(i)), WeightType::F32)?;
+    }
     write_atomic_bytes(&file(OPTIMIZER), &optimizer)?;
     write_atomic_bytes(&file(SPEC), spec.to_toml()?.as_bytes())?;
     let text = serde_json::to_string_pretty(&StateFile {
@@ -124,12 +130,20 @@ pub fn load(
         .from_bytes(Bytes::from_bytes_vec(bytes))
         .map_err(|e| problem(&dir.join(OPTIMIZER), e.to_string()))?;
     let network = spec.model.init(spec.train.seed, device)?;
+    let tracks = 0..spec.snapshots.sigma_rels().len();
     Ok(TrainState {
         step: state.step,
+        tracks: tracks
+            .map(|i| load_weights(network.clone(), &dir.join(track_name(i))))
+            .collect::<Result<_, _>>()?,
         weights: load_weights(network.clone(), &dir.join(WEIGHTS))?,
         average: load_weights(network, &dir.join(AVERAGE))?,
         optimizer,
     })
+}
+
+fn track_name(track: usize) -> String {
+    format!("track-{track}.safetensors")
 }
 
 fn read_state(dir: &Path) -> Result<StateFile, TrainError> {

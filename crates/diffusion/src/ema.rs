@@ -103,6 +103,9 @@ mod tests {
     fn the_first_step_forgets_the_initial_weights() {
         assert_eq!(EmaSpec::Power { sigma_rel: 0.1 }.decay(1), 0.0);
         assert!(EmaSpec::Exponential { decay: 0.999 }.decay(1) < 0.2);
-        assert_eq!(EmaSpec::Exponential { decay: 0.999 }.decay(1_000_000), 0.999);
+        assert_eq!(
+            EmaSpec::Exponential { decay: 0.999 }.decay(1_000_000),
+            0.999
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
-use dreamsmith_nets::{NetError, PerBlock, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights};
+use dreamsmith_nets::{
+    NetError, PerBlock, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -100,7 +102,9 @@ impl Model {
     /// Side in pixels of the pictures it was trained on, if known.
     pub fn picture_size(&self) -> Option<u32> {
         match self.unet.config().sample_size {
-            Some(PerBlock::Same(size)) => u32::try_from(size).ok()?.checked_mul(self.card.patch_size),
+            Some(PerBlock::Same(size)) => {
+                u32::try_from(size).ok()?.checked_mul(self.card.patch_size)
+            }
             _ => None,
         }
     }
@@ -160,8 +164,9 @@ impl Model {
             spacing: self.card.sample.spacing,
             threshold: self.card.sample.threshold,
         };
-        write(SCHEDULER_CONFIG, pretty(&scheduler.to_json()?))?;
-        write("model_index.json", pretty(&model_index()))?;
+        let scheduler = scheduler.to_json()?;
+        write("model_index.json", pretty(&model_index(&scheduler)))?;
+        write(SCHEDULER_CONFIG, pretty(&scheduler))?;
         write(CARD, pretty(&self.card))?;
         folder.commit()?;
         Ok(())
@@ -175,10 +180,14 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
         problem: problem.into(),
     };
     if !dir.is_dir() {
-        return Err(not_a_model("there is no such folder; give a diffusers folder"));
+        return Err(not_a_model(
+            "there is no such folder; give a diffusers folder",
+        ));
     }
     if !dir.join(UNET_CONFIG).is_file() {
-        return Err(not_a_model(&format!("it has no {UNET_CONFIG}; give a diffusers folder")));
+        return Err(not_a_model(&format!(
+            "it has no {UNET_CONFIG}; give a diffusers folder"
+        )));
     }
     let card = dir.join(CARD);
     if card.is_file() {
@@ -211,11 +220,18 @@ fn no_patches() -> u32 {
     1
 }
 
-fn model_index() -> serde_json::Value {
+/// The list of parts that diffusers' pipelines read. The ones for flow and EDM draw from text only, so that
+/// `DDPMPipeline` stands for all that is not DDIM.
+fn model_index(scheduler: &serde_json::Value) -> serde_json::Value {
+    let scheduler = &scheduler["_class_name"];
+    let pipeline = match scheduler.as_str() {
+        Some("DDIMScheduler") => "DDIMPipeline",
+        _ => "DDPMPipeline",
+    };
     json!({
-        "_class_name": "DDIMPipeline",
+        "_class_name": pipeline,
         "_diffusers_version": "0.42.0",
-        "scheduler": ["diffusers", "DDIMScheduler"],
+        "scheduler": ["diffusers", scheduler],
         "unet": ["diffusers", "UNet2DModel"],
     })
 }

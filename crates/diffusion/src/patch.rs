@@ -48,7 +48,10 @@ mod tests {
     fn patches_go_back_to_pixels() {
         let pixels: Vec<f32> = (0..3 * 6 * 6).map(|i| i as f32).collect();
         for patch in [1, 2, 3, 6] {
-            assert_eq!(from_patches(&to_patches(&pixels, 6, patch), 6, patch), pixels);
+            assert_eq!(
+                from_patches(&to_patches(&pixels, 6, patch), 6, patch),
+                pixels
+            );
         }
     }
 }

@@ -73,7 +73,9 @@ impl DrawRequest {
     /// `count` images of any class with the model's own settings and seeds `first_seed`, `first_seed + 1`, ...
     pub fn new(card: &Card, first_seed: u64, count: usize, size: u32) -> Self {
         Self {
-            seeds: (0..count as u64).map(|i| first_seed.wrapping_add(i)).collect(),
+            seeds: (0..count as u64)
+                .map(|i| first_seed.wrapping_add(i))
+                .collect(),
             labels: vec![None; count],
             sample: card.sample,
             size,
@@ -207,7 +209,9 @@ impl Job<'_> {
             Box::new(Guided::new(cond, uncond, Guidance::new(sample.guidance)?))
         };
         let net = Thresholded::new(net, sample.threshold)?;
-        let x = sample.sampler.run(&net, x, self.levels, noise.as_mut(), watch)?;
+        let x = sample
+            .sampler
+            .run(&net, x, self.levels, noise.as_mut(), watch)?;
         let values: Vec<f32> = x.to_data().iter::<f32>().collect();
         let image = |values: &[f32]| {
             Image::from_signed(&from_patches(values, side, patch), side as u32, side as u32)
@@ -272,10 +276,19 @@ fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
     }
     if request.labels.len() != count {
         let found = request.labels.len().to_string();
-        return unfit("the number of labels", found, format!("{count}, one for each image"));
+        return unfit(
+            "the number of labels",
+            found,
+            format!("{count}, one for each image"),
+        );
     }
     let classes = model.card.classes.len();
-    if let Some(label) = request.labels.iter().flatten().find(|l| **l as usize >= classes) {
+    if let Some(label) = request
+        .labels
+        .iter()
+        .flatten()
+        .find(|l| **l as usize >= classes)
+    {
         return unfit("a label", label.to_string(), format!("less than {classes}"));
     }
     let values = 3 * side * side;
@@ -283,13 +296,21 @@ fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
         Start::Noise => vec![],
         Start::Given(eps) if eps.len() != count => {
             let found = eps.len().to_string();
-            return unfit("the number of given noises", found, format!("{count}, one for each image"));
+            return unfit(
+                "the number of given noises",
+                found,
+                format!("{count}, one for each image"),
+            );
         }
         Start::Given(eps) => eps.iter().map(Vec::len).collect(),
         Start::Picture { pixels, .. } => vec![pixels.len()],
     };
     match given.into_iter().find(|len| *len != values) {
-        Some(len) => unfit("a start", format!("{len} values"), format!("{values} (3x{side}x{side})")),
+        Some(len) => unfit(
+            "a start",
+            format!("{len} values"),
+            format!("{values} (3x{side}x{side})"),
+        ),
         None => Ok(()),
     }
 }

@@ -62,7 +62,9 @@ pub fn factors(stored: &[Profile], wanted: Profile) -> Vec<f64> {
         .iter()
         .map(|a| {
             let scale = 1.0 / a.overlap(*a).sqrt();
-            let row = stored.iter().map(|b| scale * a.overlap(*b) / b.overlap(*b).sqrt());
+            let row = stored
+                .iter()
+                .map(|b| scale * a.overlap(*b) / b.overlap(*b).sqrt());
             row.chain([scale * a.overlap(wanted)]).collect()
         })
         .collect();
@@ -71,18 +73,23 @@ pub fn factors(stored: &[Profile], wanted: Profile) -> Vec<f64> {
         row[i] += DAMPING;
     }
     for pivot in 0..n {
-        let best = (pivot..n).max_by(|a, b| rows[*a][pivot].abs().total_cmp(&rows[*b][pivot].abs()));
+        let best =
+            (pivot..n).max_by(|a, b| rows[*a][pivot].abs().total_cmp(&rows[*b][pivot].abs()));
         rows.swap(pivot, best.unwrap_or(pivot));
-        for row in pivot + 1..n {
-            let factor = rows[row][pivot] / rows[pivot][pivot];
-            for column in pivot..=n {
-                rows[row][column] -= factor * rows[pivot][column];
-            }
+        let (done, below) = rows.split_at_mut(pivot + 1);
+        let first = &done[pivot];
+        for row in below {
+            let factor = row[pivot] / first[pivot];
+            row.iter_mut()
+                .zip(first)
+                .for_each(|(value, pivot)| *value -= factor * pivot);
         }
     }
     let mut solution = vec![0.0; n];
     for row in (0..n).rev() {
-        let known: f64 = (row + 1..n).map(|column| rows[row][column] * solution[column]).sum();
+        let known: f64 = (row + 1..n)
+            .map(|column| rows[row][column] * solution[column])
+            .sum();
         solution[row] = (rows[row][n] - known) / rows[row][row];
     }
     let scaled = solution.iter().zip(stored);
@@ -161,7 +168,12 @@ mod tests {
     #[test]
     fn a_stored_average_is_found_again() {
         let profile = |step, sigma_rel| Profile { step, sigma_rel };
-        let stored = [profile(100, 0.05), profile(100, 0.1), profile(200, 0.05), profile(200, 0.1)];
+        let stored = [
+            profile(100, 0.05),
+            profile(100, 0.1),
+            profile(200, 0.05),
+            profile(200, 0.1),
+        ];
         for (i, wanted) in stored.into_iter().enumerate() {
             for (j, factor) in factors(&stored, wanted).into_iter().enumerate() {
                 let expected = if i == j { 1.0 } else { 0.0 };
@@ -198,18 +210,39 @@ mod tests {
             }
         }
         for (sigma_rel, exact) in wanted.into_iter().zip(exact) {
-            let factors = factors(&profiles, Profile { step: steps, sigma_rel });
+            let factors = factors(
+                &profiles,
+                Profile {
+                    step: steps,
+                    sigma_rel,
+                },
+            );
             let found: f64 = factors.iter().zip(&values).map(|(f, v)| f * v).sum();
             // The walk's own averages differ by tens; [Karras24] finds errors of this order harmless.
-            assert!((found - exact).abs() < 0.05, "{sigma_rel}: {found} for {exact}");
-            assert!((exact - tracks[1]).abs() > 0.2, "the walk is too dull to tell averages apart");
+            assert!(
+                (found - exact).abs() < 0.05,
+                "{sigma_rel}: {found} for {exact}"
+            );
+            assert!(
+                (exact - tracks[1]).abs() > 0.2,
+                "the walk is too dull to tell averages apart"
+            );
         }
     }
 
     #[test]
     fn names_tell_profiles() {
-        let snapshot = Snapshot::new(Path::new("x"), Profile { step: 350, sigma_rel: 0.05 });
+        let snapshot = Snapshot::new(
+            Path::new("x"),
+            Profile {
+                step: 350,
+                sigma_rel: 0.05,
+            },
+        );
         assert_eq!(Snapshot::of_path(snapshot.path.clone()), Some(snapshot));
-        assert_eq!(Snapshot::of_path(PathBuf::from("x/other.safetensors")), None);
+        assert_eq!(
+            Snapshot::of_path(PathBuf::from("x/other.safetensors")),
+            None
+        );
     }
 }

@@ -12,11 +12,13 @@ use burn::module::Module;
 use dreamsmith_base::{
     FileError, create_folder, grid, read_limited, write_atomic_bytes, write_png,
 };
+use dreamsmith_nets::{WeightType, save_weights};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::model::{Card, Model, Trained};
 use crate::pipeline::{self, DrawRequest, draw};
+use crate::post_hoc::{Profile, Snapshot};
 use crate::train::{StepReport, Trainer};
 use crate::train_error::TrainError;
 
@@ -79,6 +81,11 @@ impl RunFolder {
     /// The averaged weights as a model folder.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
+    }
+
+    /// Stored averages of several lengths.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
     }
 
     /// One line of JSON for each `log_every` steps.
@@ -169,13 +176,17 @@ pub fn run(
         }
         let stopped = stop.load(Ordering::Relaxed);
         let last = report.step == run.steps;
-        if stopped || last || report.step % run.checkpoint_every == 0 {
+        let due = last || report.step % run.checkpoint_every == 0;
+        if due || stopped {
             save(trainer, folder, watch)?;
-            if stopped && !last {
-                return Ok(Outcome::Stopped);
-            }
+        }
+        if due {
+            take_snapshots(trainer, folder)?;
             draw_grid(trainer, folder, stop, watch)?;
             window.restart_clock();
+        }
+        if stopped && !last {
+            return Ok(Outcome::Stopped);
         }
     }
     Ok(Outcome::Finished)
@@ -187,9 +198,35 @@ fn save(
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<(), TrainError> {
     let pictures = trainer.dataset().len();
-    checkpoint::save(&folder.checkpoint(), trainer.state(), trainer.spec(), pictures)?;
+    checkpoint::save(
+        &folder.checkpoint(),
+        trainer.state(),
+        trainer.spec(),
+        pictures,
+    )?;
     averaged_model(trainer)?.save(&folder.model(), trainer.spec().train.model_weights)?;
     watch(TrainEvent::Saved(&folder.checkpoint()));
+    Ok(())
+}
+
+/// Stores the averages of several lengths as they are at this step.
+fn take_snapshots(trainer: &Trainer, folder: &RunFolder) -> Result<(), TrainError> {
+    let state = trainer.state();
+    if !state.tracks.is_empty() {
+        create_folder(&folder.snapshots())?;
+    }
+    for (track, sigma_rel) in state
+        .tracks
+        .iter()
+        .zip(trainer.spec().snapshots.sigma_rels())
+    {
+        let profile = Profile {
+            step: state.step,
+            sigma_rel: *sigma_rel,
+        };
+        let snapshot = Snapshot::new(&folder.snapshots(), profile);
+        save_weights(track, &snapshot.path, WeightType::F32)?;
+    }
     Ok(())
 }
 

@@ -9,11 +9,12 @@ use dreamsmith_nets::{PerBlock, UNet2DConfig, WeightType};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaSpec;
+use crate::guidance::{Guidance, GuidanceError, GuidanceSpec};
 use crate::level::{Schedule, Sigma};
 use crate::levels::LevelsError;
-use crate::guidance::{Guidance, GuidanceError, GuidanceSpec};
 use crate::loss::{LossWeight, LossWeightError};
 use crate::optimizer::{LearningRate, OptimizerSpec};
+use crate::post_hoc::SnapshotSpec;
 use crate::precondition::Precondition;
 use crate::prediction::Prediction;
 use crate::sampler::{SampleError, Sampler};
@@ -42,6 +43,8 @@ pub struct TrainSpec {
     pub optimizer: OptimizerSpec,
     /// The averaged weights that are drawn with.
     pub ema: EmaSpec,
+    /// Averages stored at each checkpoint, from which others can be made afterwards.
+    pub snapshots: SnapshotSpec,
     /// Noise levels and what the network says.
     pub diffusion: DiffusionSpec,
     /// Which levels are trained, and how much each counts.
@@ -49,7 +52,7 @@ pub struct TrainSpec {
     /// Pictures drawn while training, and the default of the finished model.
     pub sample: SampleSpec,
     /// The network, as in diffusers' `unet/config.json`.
-    #[serde(with = "model_table")]
+    #[serde(with = "crate::model_table")]
     pub model: UNet2DConfig,
 }
 
@@ -182,6 +185,7 @@ impl Default for TrainSpec {
             learning_rate: LearningRate::default(),
             optimizer: OptimizerSpec::default(),
             ema: EmaSpec::default(),
+            snapshots: SnapshotSpec::default(),
             diffusion: DiffusionSpec::default(),
             loss: LossSpec::default(),
             sample: SampleSpec::default(),
@@ -191,7 +195,7 @@ impl Default for TrainSpec {
 }
 
 /// What `[model]` starts from: diffusers' defaults, but for pictures of 32x32 and of a size that a CPU can train.
-fn small_network() -> UNet2DConfig {
+pub(crate) fn small_network() -> UNet2DConfig {
     UNet2DConfig {
         sample_size: Some(PerBlock::Same(32)),
         block_out_channels: vec![32, 64, 96, 128],
@@ -377,44 +381,76 @@ impl TrainSpec {
     }
 
     fn check(&self) -> Result<(), SpecError> {
-        let run = &self.train;
-        at_least_one("patch_size", u64::from(self.patch_size))?;
-        at_least_one("train.steps", run.steps)?;
-        at_least_one("train.batch", run.batch as u64)?;
-        at_least_one("train.micro_batch", run.micro_batch as u64)?;
-        at_least_one("train.log_every", run.log_every)?;
-        at_least_one("train.checkpoint_every", run.checkpoint_every)?;
-        at_least_one("sample.steps", self.sample.steps as u64)?;
-        if !run.batch.is_multiple_of(run.micro_batch) {
-            return Err(SpecError::Range {
-                key: "train.micro_batch",
-                found: run.micro_batch.to_string(),
-                expected: "a divisor of train.batch",
-            });
-        }
+        const COUNT: &str = "1 or more";
+        const SHARE: &str = "0 to 1";
+        // [Karras24] eq. 123 has its largest width, 0.29, at gamma 0.
+        const WIDTH: &str = "0.001 to 0.28";
+        let is_share = |x: f64| (0.0..=1.0).contains(&x);
+        let is_width = |x: &f64| (0.001..=0.28).contains(x);
+        let (run, rate) = (&self.train, &self.learning_rate);
+        let patch = self.patch_size;
+        expect("patch_size", patch, "1 to 64", (1..=64).contains(&patch))?;
+        expect("train.steps", run.steps, COUNT, run.steps > 0)?;
+        expect("train.batch", run.batch, COUNT, run.batch > 0)?;
+        expect(
+            "train.micro_batch",
+            run.micro_batch,
+            "a divisor of train.batch",
+            run.micro_batch > 0 && run.batch.is_multiple_of(run.micro_batch),
+        )?;
+        expect("train.log_every", run.log_every, COUNT, run.log_every > 0)?;
+        let every = run.checkpoint_every;
+        expect("train.checkpoint_every", every, COUNT, every > 0)?;
         positive("train.clip", run.clip)?;
-        positive("learning_rate.peak", self.learning_rate.peak)?;
-        fraction("train.label_dropout", run.label_dropout)?;
-        if let EmaSpec::Exponential { decay } = self.ema {
-            fraction("ema.decay", decay)?;
-        }
-        if let EmaSpec::Power { sigma_rel } = self.ema {
-            // [Karras24] eq. 123 has its largest width, 0.29, at gamma 0.
-            if !(0.001..=0.28).contains(&sigma_rel) {
-                return Err(SpecError::Range {
-                    key: "ema.sigma_rel",
-                    found: sigma_rel.to_string(),
-                    expected: "0.001 to 0.28",
-                });
+        let dropout = run.label_dropout;
+        expect("train.label_dropout", dropout, SHARE, is_share(dropout))?;
+        let (peak, floor) = (rate.peak, rate.floor);
+        positive("learning_rate.peak", peak)?;
+        expect(
+            "learning_rate.floor",
+            floor,
+            "0 to learning_rate.peak",
+            (0.0..=peak).contains(&floor),
+        )?;
+        match self.ema {
+            EmaSpec::Exponential { decay } => expect("ema.decay", decay, SHARE, is_share(decay))?,
+            EmaSpec::Power { sigma_rel } => {
+                expect("ema.sigma_rel", sigma_rel, WIDTH, is_width(&sigma_rel))?;
             }
         }
+        for sigma_rel in self.snapshots.sigma_rels() {
+            expect(
+                "snapshots.sigma_rels",
+                sigma_rel,
+                WIDTH,
+                is_width(sigma_rel),
+            )?;
+        }
+        let steps = self.sample.steps;
+        expect("sample.steps", steps, COUNT, steps > 0)?;
         self.loss.weight.check()?;
         self.loss.levels.check()?;
         self.sample.sampler.check()?;
-        Guidance::new(self.sample.guidance)?;
         self.sample.threshold.check()?;
+        Guidance::new(self.sample.guidance)?;
         self.diffusion.precondition().map(|_| ())
     }
+}
+
+fn expect(
+    key: &'static str,
+    found: impl ToString,
+    expected: &'static str,
+    fits: bool,
+) -> Result<(), SpecError> {
+    if fits {
+        return Ok(());
+    }
+    Err(SpecError::Range {
+        key,
+        found: found.to_string(),
+        expected,
+    })
 }
 
 fn edm_sigma_min() -> f64 {
@@ -425,76 +461,7 @@ fn edm_sigma_max() -> f64 {
     SigmaRange::EDM.max().0
 }
 
-fn at_least_one(key: &'static str, value: u64) -> Result<(), SpecError> {
-    if value >= 1 {
-        return Ok(());
-    }
-    Err(SpecError::Range {
-        key,
-        found: value.to_string(),
-        expected: "1 or more",
-    })
-}
-
 fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(value);
-    }
-    Err(SpecError::Range {
-        key,
-        found: value.to_string(),
-        expected: "a finite number above 0",
-    })
-}
-
-fn fraction(key: &'static str, value: f64) -> Result<f64, SpecError> {
-    if (0.0..=1.0).contains(&value) {
-        return Ok(value);
-    }
-    Err(SpecError::Range {
-        key,
-        found: value.to_string(),
-        expected: "0 to 1",
-    })
-}
-
-/// diffusers' config has nulls, which TOML lacks, and tolerates unknown keys, which a spec must not.
-mod model_table {
-    use dreamsmith_nets::UNet2DConfig;
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::{Map, Value};
-
-    pub fn serialize<S: Serializer>(
-        config: &UNet2DConfig,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let mut table = keys(config).map_err(S::Error::custom)?;
-        table.retain(|_, value| !value.is_null());
-        table.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<UNet2DConfig, D::Error> {
-        let table = Map::<String, Value>::deserialize(deserializer)?;
-        let known = keys(&super::small_network()).map_err(D::Error::custom)?;
-        if let Some(key) = table.keys().find(|key| !known.contains_key(*key)) {
-            let known: Vec<&str> = known.keys().map(String::as_str).collect();
-            return Err(D::Error::custom(format!(
-                "unknown key `model.{key}`, expected one of {}",
-                known.join(", ")
-            )));
-        }
-        let whole = known.into_iter().chain(table).collect();
-        UNet2DConfig::from_json(&Value::Object(whole).to_string()).map_err(D::Error::custom)
-    }
-
-    fn keys(config: &UNet2DConfig) -> serde_json::Result<Map<String, Value>> {
-        match serde_json::to_value(config)? {
-            Value::Object(table) => Ok(table),
-            _ => Ok(Map::new()),
-        }
-    }
+    let fits = value > 0.0 && value.is_finite();
+    expect(key, value, "a finite number above 0", fits).map(|()| value)
 }

@@ -8,7 +8,7 @@ use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{Dataset, epoch_order};
 use dreamsmith_nets::UNet2DModel;
 
-use crate::ema::blend;
+use crate::ema::{EmaSpec, blend};
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
 use crate::patch::to_patches;
@@ -25,6 +25,8 @@ pub struct TrainState {
     pub weights: UNet2DModel,
     /// Their moving average.
     pub average: UNet2DModel,
+    /// The averages that snapshots are taken of, one for each width in the spec.
+    pub tracks: Vec<UNet2DModel>,
     /// The optimiser with its moments.
     pub optimizer: ModuleOptimizer,
 }
@@ -67,6 +69,7 @@ impl Trainer {
         let state = TrainState {
             step: 0,
             average: weights.clone(),
+            tracks: vec![weights.clone(); spec.snapshots.sigma_rels().len()],
             weights,
             optimizer: spec.optimizer.build(),
         };
@@ -134,6 +137,17 @@ impl Trainer {
         state.weights = weights.valid();
         state.step = step + 1;
         let decay = self.spec.ema.decay(state.step);
+        for (track, sigma_rel) in state
+            .tracks
+            .iter_mut()
+            .zip(self.spec.snapshots.sigma_rels())
+        {
+            let decay = EmaSpec::Power {
+                sigma_rel: *sigma_rel,
+            }
+            .decay(state.step);
+            *track = blend(track.clone(), decay, &state.weights, 1.0 - decay);
+        }
         state.average = blend(state.average.clone(), decay, &state.weights, 1.0 - decay);
         Ok(StepReport {
             step: state.step,
@@ -161,9 +175,12 @@ impl Trainer {
         } = self.spec.train;
         let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
         let indices = self.indices(first, micro_batch);
-        let pictures = self
-            .dataset
-            .batch(&indices, &self.spec.data.augment, self.spec.train.seed, self.state.step);
+        let pictures = self.dataset.batch(
+            &indices,
+            &self.spec.data.augment,
+            self.spec.train.seed,
+            self.state.step,
+        );
         let patch = self.spec.patch_size as usize;
         let side = self.dataset.size() as usize;
         let shape = [micro_batch, 3 * patch * patch, side / patch, side / patch];
@@ -194,9 +211,8 @@ impl Trainer {
         let device = self.device.clone().autodiff();
         let network = self.state.weights.clone().train();
         let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-        let labels = (!self.dataset.classes().is_empty()).then(|| {
-            Tensor::<1, Int>::from_data(TensorData::new(labels, [micro_batch]), &device)
-        });
+        let labels = (!self.dataset.classes().is_empty())
+            .then(|| Tensor::<1, Int>::from_data(TensorData::new(labels, [micro_batch]), &device));
         let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
         let weights =
             Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
@@ -227,8 +243,7 @@ impl Trainer {
     fn draw(&self, sample: u64, label: Option<u32>, pixels: usize) -> Draw {
         let seed = self.spec.train.seed;
         let stream = |purpose| Stream::new(seed, purpose, sample);
-        let (levels, stream_of_level) =
-            (self.spec.loss.levels, &mut stream(Purpose::Timestep));
+        let (levels, stream_of_level) = (self.spec.loss.levels, &mut stream(Purpose::Timestep));
         let sigma = match &self.precondition {
             Precondition::Discrete { schedule, .. } => {
                 schedule.sigma(levels.timestep(stream_of_level, schedule))
@@ -260,7 +275,11 @@ fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
     }
     if dataset.size() != spec.picture_size()? {
         let expected = format!("{} / patch_size", dataset.size());
-        return Err(wrong("model.sample_size", format!("{:?}", model.sample_size), expected));
+        return Err(wrong(
+            "model.sample_size",
+            format!("{:?}", model.sample_size),
+            expected,
+        ));
     }
     let classes = dataset.classes().len();
     let wanted = (classes > 0).then_some(classes + 1);

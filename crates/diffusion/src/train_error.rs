@@ -15,7 +15,7 @@ use crate::spec::SpecError;
 pub enum TrainError {
     /// NaN or infinity; the weights are as before the step.
     #[error(
-        "step {step}: {place} is not finite (loss {loss}); the last checkpoint is kept: resume from it with a lower learning_rate.peak or train.clip"
+        "step {step}: {place} is not finite (loss {loss}); the last checkpoint, if there is one, is kept: set a lower learning_rate.peak or train.clip in the spec (a run's is checkpoint/spec.toml), then start or resume"
     )]
     NotFinite {
         /// The step that failed, counted from 1.

@@ -18,7 +18,10 @@ impl Workers {
             false => 0,
         };
         let pool = || ThreadPoolBuilder::new().num_threads(1).build();
-        (0..count).map(|_| pool()).collect::<Result<_, _>>().map(Self)
+        (0..count)
+            .map(|_| pool())
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// `work(0)` to `work(jobs - 1)`, in that order.
@@ -36,7 +39,10 @@ impl Workers {
                 }
                 let result = work(job);
                 // Only a panic of `work` poisons, and that goes on through the scope.
-                results.lock().unwrap_or_else(|e| e.into_inner()).push((job, result));
+                results
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push((job, result));
             }
         };
         std::thread::scope(|scope| {
@@ -62,7 +68,10 @@ mod tests {
     #[test]
     fn results_come_in_order() -> Result<(), ThreadPoolBuildError> {
         let workers = Workers::new(&Device::flex(), 3)?;
-        assert_eq!(workers.map(10, |i| i * i), (0..10).map(|i| i * i).collect::<Vec<_>>());
+        assert_eq!(
+            workers.map(10, |i| i * i),
+            (0..10).map(|i| i * i).collect::<Vec<_>>()
+        );
         assert!(workers.map(0, |i| i).is_empty());
         Ok(())
     }

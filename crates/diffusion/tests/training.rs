@@ -32,9 +32,16 @@ attention_head_dim = 4
 fn pictures(folder: &Path) -> Result<Dataset, Box<dyn Error>> {
     let colours = [[250, 30, 30], [30, 250, 30], [30, 30, 250], [240, 240, 20]];
     for (i, colour) in colours.into_iter().enumerate() {
-        write_png(&folder.join(format!("{i}.png")), &Image::filled(8, 8, colour)?, &[])?;
+        write_png(
+            &folder.join(format!("{i}.png")),
+            &Image::filled(8, 8, colour)?,
+            &[],
+        )?;
     }
-    let options = FolderOptions { cache: CachePlace::Memory, ..FolderOptions::new(8) };
+    let options = FolderOptions {
+        cache: CachePlace::Memory,
+        ..FolderOptions::new(8)
+    };
     Ok(Dataset::open(folder, &options)?)
 }
 
@@ -55,22 +62,32 @@ fn it_learns_with_every_formulation() -> Outcome {
         r#"{ kind = "flow", time_scale = 1000.0 }"#,
     ];
     for formulation in formulations {
-        let spacing = if formulation.contains("discrete") { "trailing" } else { "flow" };
+        let spacing = if formulation.contains("discrete") {
+            "trailing"
+        } else {
+            "flow"
+        };
         let mut trainer = trainer(&format!(
             "diffusion = {formulation}\ntrain = {{ steps = 60, batch = 16, micro_batch = 8 }}\n\
              learning_rate = {{ peak = 0.01, floor = 0.001, warmup = 5 }}\nloss = {{ weight = {{ kind = \"simple\" }} }}\n\
              sample = {{ steps = 8, spacing = {{ kind = \"{spacing}\" }} }}"
         ))?;
-        let losses: Vec<f64> =
-            (0..60).map(|_| trainer.step().map(|report| report.loss)).collect::<Result<_, _>>()?;
+        let losses: Vec<f64> = (0..60)
+            .map(|_| trainer.step().map(|report| report.loss))
+            .collect::<Result<_, _>>()?;
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         let (first, last) = (mean(&losses[..5]), mean(&losses[50..]));
         assert!(last < 0.7 * first, "{formulation}: {first} to {last}");
         let model = averaged_model(&trainer)?;
         let request = DrawRequest::new(&model.card, 1, 2, 8);
-        let images = draw(&model, &request, &Device::flex(), &|_| ControlFlow::Continue(()))?;
+        let images = draw(&model, &request, &Device::flex(), &|_| {
+            ControlFlow::Continue(())
+        })?;
         assert_eq!(images.len(), 2);
-        assert_ne!(images[0], images[1], "{formulation}: two seeds, one picture");
+        assert_ne!(
+            images[0], images[1],
+            "{formulation}: two seeds, one picture"
+        );
     }
     Ok(())
 }
@@ -85,19 +102,30 @@ fn micro_batches_add_up_to_the_whole_batch() -> Outcome {
         let mut trainer = trainer(&head)?;
         trainer.step()?;
         let parameters = named_parameters(&trainer.state().weights);
-        Ok(parameters.iter().flat_map(|p| p.values.to_data().iter::<f32>().collect::<Vec<_>>()).collect())
+        Ok(parameters
+            .iter()
+            .flat_map(|p| p.values.to_data().iter::<f32>().collect::<Vec<_>>())
+            .collect())
     };
     let (whole, parts) = (after_one_step(8)?, after_one_step(2)?);
     // With so large an epsilon the update is nearly the gradient itself; sums in another order differ
     // by a few units of f32's last place relative to values of up to 1.
-    let worst = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let worst = whole
+        .iter()
+        .zip(&parts)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
     assert!(worst < 1e-5, "{worst}");
     let initial = trainer("train = { batch = 8, micro_batch = 8 }")?;
     let initial: Vec<f32> = named_parameters(&initial.state().weights)
         .iter()
         .flat_map(|p| p.values.to_data().iter::<f32>().collect::<Vec<_>>())
         .collect();
-    let moved = whole.iter().zip(&initial).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let moved = whole
+        .iter()
+        .zip(&initial)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
     assert!(moved > 1e-3, "the step moved nothing: {moved}");
     Ok(())
 }
@@ -126,8 +154,13 @@ fn a_network_that_does_not_fit_the_pictures_is_refused() -> Outcome {
     let dataset = pictures(folder.path())?;
     let text = MODEL.replace("sample_size = 8", "sample_size = 8\nnum_class_embeds = 3");
     let spec = TrainSpec::parse("test", &text)?;
-    let error = Trainer::new(spec, dataset, Device::flex()).err().map(|e| e.to_string());
+    let error = Trainer::new(spec, dataset, Device::flex())
+        .err()
+        .map(|e| e.to_string());
     let error = error.unwrap_or_default();
-    assert!(error.contains("num_class_embeds") && error.contains("no labels"), "{error}");
+    assert!(
+        error.contains("num_class_embeds") && error.contains("no labels"),
+        "{error}"
+    );
     Ok(())
 }

@@ -53,6 +53,11 @@ fn broken_pictures_are_skipped_and_named_or_refused() -> Outcome {
         let among = format!("pictures/{name}");
         lab.write(&among, bytes)?;
         lab.fails("train strict.toml -o run", 1, &["strict", name, words])?;
+        lab.fails(
+            "train spec.toml --strict -o run",
+            1,
+            &["strict", name, words],
+        )?;
         let ended = lab.succeeds(&format!("train skip.toml -o with-{name}"))?;
         let said = |words: &str| ended.err.lines().any(|line| line.contains(words));
         assert!(

@@ -16,6 +16,8 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Three classes of 8x8 pictures, and a network of 19 thousand parameters: 40 steps take a second.
 const SPEC: &str = r#"
+snapshots = { kind = "pair", sigma_rels = [0.05, 0.1] }
+
 [data]
 dir = "pictures"
 
