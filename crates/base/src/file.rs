@@ -241,10 +241,32 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
+/// How the names of unfinished files and folders begin and end.
+const UNFINISHED: (&str, &str) = (".dreamsmith-", ".part");
+
+/// Removes what a killed program left unfinished in `folder`, which no other program may be writing to.
+pub fn remove_unfinished(folder: &Path) -> Result<(), FileError> {
+    let fail = |e| FileError::new("clean up", folder, e);
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1)) {
+            continue;
+        }
+        match entry.file_type().map_err(fail)?.is_dir() {
+            true => fs::remove_dir_all(entry.path()),
+            false => fs::remove_file(entry.path()),
+        }
+        .map_err(fail)?;
+    }
+    Ok(())
+}
+
 /// Names a temporary neighbour `.dreamsmith-<random>.part`, with the permissions of any new file.
 fn sibling(path: &Path) -> Builder<'static, 'static> {
     let mut builder = Builder::new();
-    builder.prefix(".dreamsmith-").suffix(".part");
+    builder.prefix(UNFINISHED.0).suffix(UNFINISHED.1);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -257,7 +279,7 @@ fn sibling(path: &Path) -> Builder<'static, 'static> {
 
 fn sibling_folder(target: &Path) -> io::Result<TempDir> {
     let mut builder = Builder::new();
-    builder.prefix(".dreamsmith-").suffix(".part");
+    builder.prefix(UNFINISHED.0).suffix(UNFINISHED.1);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -293,6 +315,19 @@ mod tests {
 
     fn entries(folder: &Path) -> usize {
         fs::read_dir(folder).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn only_unfinished_things_are_removed() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let place = |name: &str| folder.path().join(name);
+        fs::create_dir_all(place(".dreamsmith-abc.part/inside"))?;
+        fs::write(place(".dreamsmith-def.part"), "half")?;
+        fs::write(place("kept.part"), "whole")?;
+        remove_unfinished(folder.path())?;
+        assert!(!place(".dreamsmith-abc.part").exists() && !place(".dreamsmith-def.part").exists());
+        assert!(place("kept.part").exists());
+        Ok(())
     }
 
     #[test]

@@ -9,7 +9,8 @@ pub mod seed;
 pub mod torch_rng;
 
 pub use file::{
-    AtomicDir, FileError, create_folder, read_limited, write_atomic, write_atomic_bytes,
+    AtomicDir, FileError, create_folder, read_limited, remove_unfinished, write_atomic,
+    write_atomic_bytes,
 };
 pub use grid::grid;
 pub use image::{Image, ImageError, Rgba};

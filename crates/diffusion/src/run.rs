@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use dreamsmith_base::{
-    FileError, create_folder, grid, read_limited, write_atomic_bytes, write_png,
+    FileError, create_folder, grid, read_limited, remove_unfinished, write_atomic_bytes, write_png,
 };
 use dreamsmith_nets::{WeightType, save_weights};
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,7 @@ pub fn run(
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<Outcome, TrainError> {
     create_folder(&folder.0.join("samples"))?;
+    remove_unfinished(&folder.0)?;
     let mut metrics = open_metrics(folder, trainer.state().step)?;
     let mut window = Window::new();
     let run = trainer.spec().train.clone();
