@@ -11,8 +11,8 @@ use plotters::style::FontStyle;
 
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 420;
-/// The share of the latest value in the smoothed curve.
-const SMOOTHING: f64 = 0.05;
+/// The smoothed curve averages over this share of the run to either side.
+const SMOOTHING: f64 = 0.02;
 
 /// Draws the loss over steps, as measured and smoothed, with a logarithmic loss axis.
 pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
@@ -26,14 +26,7 @@ pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
     };
     let low = 0.9 * points.iter().map(|p| p.1).fold(f64::MAX, f64::min);
     let high = 1.1 * points.iter().map(|p| p.1).fold(f64::MIN, f64::max);
-    let mut mean = points[0].1;
-    let smooth: Vec<(f64, f64)> = points
-        .iter()
-        .map(|&(step, loss)| {
-            mean += SMOOTHING * (loss - mean);
-            (step, mean)
-        })
-        .collect();
+    let smooth = smoothed(&points);
     let image = with_canvas(WIDTH, HEIGHT, |area| {
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(area)
@@ -79,6 +72,19 @@ fn marks(low: f64, high: f64) -> Vec<f64> {
         })
         .filter_map(|mark| mark.parse().ok())
         .filter(|mark| (low..high).contains(mark))
+        .collect()
+}
+
+/// Geometric means over a window around each point, narrower at both ends so that the curve does not lag.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let widest = (points.len() as f64 * SMOOTHING).ceil() as usize;
+    (0..points.len())
+        .map(|i| {
+            let reach = widest.min(i).min(points.len() - 1 - i);
+            let window = &points[i - reach..=i + reach];
+            let logs: f64 = window.iter().map(|(_, loss)| loss.ln()).sum();
+            (points[i].0, (logs / window.len() as f64).exp())
+        })
         .collect()
 }
 

@@ -155,7 +155,6 @@ fn train(mut trainer: Trainer, folder: &Path, console: &Console) -> anyhow::Resu
     let bar = console.bar(steps, "steps");
     bar.set_position(first);
     bar.reset_eta();
-    let mut chart_error = None;
     let outcome = run::run(&mut trainer, &files, &stop, &mut |event| match event {
         TrainEvent::Step(report) => bar.set_position(report.step),
         TrainEvent::Metrics(line) => {
@@ -170,15 +169,14 @@ fn train(mut trainer: Trainer, folder: &Path, console: &Console) -> anyhow::Resu
             }
         }
         TrainEvent::Saved(_) => {
-            chart_error = draw_loss_curve(&history, &files.loss_curve()).err();
+            // One that cannot be drawn now is told at the end: it is no reason to stop the training.
+            let _ = draw_loss_curve(&history, &files.loss_curve());
         }
         TrainEvent::Grid(path) => bar.println(format!("drew {}", path.display())),
     });
     bar.finish_and_clear();
     let outcome = outcome?;
-    if let Some(error) = chart_error {
-        return Err(error).context("the loss curve could not be drawn");
-    }
+    draw_loss_curve(&history, &files.loss_curve()).context("the loss curve cannot be drawn")?;
     let step = trainer.state().step;
     let last = history.last();
     let words = match outcome {
