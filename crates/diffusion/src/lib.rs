@@ -9,6 +9,7 @@ pub mod guidance;
 mod kind;
 pub mod level;
 pub mod levels;
+mod linear_system;
 pub mod loss;
 pub mod model;
 mod model_table;

@@ -7,6 +7,7 @@ use dreamsmith_nets::{NetError, UNet2DModel, load_weights};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::{blend, gamma};
+use crate::linear_system::solve;
 
 /// Whether averages are stored, and which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,7 +57,6 @@ impl Profile {
 /// The factors by which the averages with profiles `stored` add up to the one nearest to `wanted`:
 /// least squares over profiles, [Karras24] eq. 138. They add up to nearly 1.
 pub fn factors(stored: &[Profile], wanted: Profile) -> Vec<f64> {
-    let n = stored.len();
     // Normal equations, each row with its right-hand side.
     let mut rows: Vec<Vec<f64>> = stored
         .iter()
@@ -72,26 +72,7 @@ pub fn factors(stored: &[Profile], wanted: Profile) -> Vec<f64> {
     for (i, row) in rows.iter_mut().enumerate() {
         row[i] += DAMPING;
     }
-    for pivot in 0..n {
-        let best =
-            (pivot..n).max_by(|a, b| rows[*a][pivot].abs().total_cmp(&rows[*b][pivot].abs()));
-        rows.swap(pivot, best.unwrap_or(pivot));
-        let (done, below) = rows.split_at_mut(pivot + 1);
-        let first = &done[pivot];
-        for row in below {
-            let factor = row[pivot] / first[pivot];
-            row.iter_mut()
-                .zip(first)
-                .for_each(|(value, pivot)| *value -= factor * pivot);
-        }
-    }
-    let mut solution = vec![0.0; n];
-    for row in (0..n).rev() {
-        let known: f64 = (row + 1..n)
-            .map(|column| rows[row][column] * solution[column])
-            .sum();
-        solution[row] = (rows[row][n] - known) / rows[row][row];
-    }
+    let solution = solve(rows);
     let scaled = solution.iter().zip(stored);
     scaled.map(|(x, a)| x / a.overlap(*a).sqrt()).collect()
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::denoise::{Denoise, Watch};
 use crate::level::Sigma;
 use crate::levels::{Levels, Step};
+use crate::linear_system::solve;
 use crate::sampler::SampleError;
 use crate::samplers::step::{report, toward};
 
@@ -139,28 +140,7 @@ impl Rule {
             phi = phi / h - 1.0 / factorial;
             row
         });
+        // A Vandermonde matrix of distinct places has pivots.
         solve(rows.collect())
     }
-}
-
-/// Gauss-Jordan elimination of an augmented system; a Vandermonde matrix of distinct places has pivots.
-fn solve(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
-    let size = rows.len();
-    for pivot in 0..size {
-        let best =
-            (pivot..size).max_by(|&a, &b| rows[a][pivot].abs().total_cmp(&rows[b][pivot].abs()));
-        rows.swap(pivot, best.unwrap_or(pivot));
-        let lead = rows[pivot].clone();
-        for (_, row) in rows
-            .iter_mut()
-            .enumerate()
-            .filter(|(index, _)| *index != pivot)
-        {
-            let factor = row[pivot] / lead[pivot];
-            row.iter_mut()
-                .zip(&lead)
-                .for_each(|(value, above)| *value -= factor * above);
-        }
-    }
-    (0..size).map(|i| rows[i][size] / rows[i][i]).collect()
 }
