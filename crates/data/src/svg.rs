@@ -54,3 +54,31 @@ fn options(limits: &ImageLimits) -> Options<'static> {
         ..Options::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_that_unfolds_to_millions_of_shapes_is_refused() {
+        let mut text = String::from(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><defs><rect id="a0" width="1" height="1"/>"#,
+        );
+        for level in 1..9 {
+            let copy = format!(r##"<use href="#a{}"/>"##, level - 1);
+            text += &format!(r#"<g id="a{level}">{}</g>"#, copy.repeat(10));
+        }
+        text += r##"</defs><use href="#a8"/></svg>"##;
+        let error = draw_svg(
+            "nested",
+            text.as_bytes(),
+            &ImageLimits::default(),
+            |_, _| 1.0,
+        );
+        let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(
+            error.contains("nested") && error.contains("limit"),
+            "{error}"
+        );
+    }
+}
