@@ -133,11 +133,11 @@ pub fn load(
     let tracks = 0..spec.snapshots.sigma_rels().len();
     Ok(TrainState {
         step: state.step,
+        weights: load_weights(network.clone(), &dir.join(WEIGHTS))?,
+        average: load_weights(network.clone(), &dir.join(AVERAGE))?,
         tracks: tracks
             .map(|i| load_weights(network.clone(), &dir.join(track_name(i))))
             .collect::<Result<_, _>>()?,
-        weights: load_weights(network.clone(), &dir.join(WEIGHTS))?,
-        average: load_weights(network, &dir.join(AVERAGE))?,
         optimizer,
     })
 }

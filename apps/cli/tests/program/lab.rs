@@ -16,8 +16,6 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Three classes of 8x8 pictures, and a network of 19 thousand parameters: 40 steps take a second.
 const SPEC: &str = r#"
-snapshots = { kind = "pair", sigma_rels = [0.05, 0.1] }
-
 [data]
 dir = "pictures"
 
@@ -43,6 +41,10 @@ down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
 up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
 norm_num_groups = 4
 num_class_embeds = 4
+
+[snapshots]
+kind = "pair"
+sigma_rels = [0.05, 0.1]
 "#;
 
 const CLASSES: [(&str, [u8; 3]); 3] = [
