@@ -121,13 +121,16 @@ impl Model {
         // The seed does not matter: every parameter is replaced by the file's.
         let unet = config.init(0, device).map_err(wrong_config)?;
         let unet = load_weights(unet, &dir.join(UNET_WEIGHTS))?;
-        if !card.classes.is_empty() && config.num_class_embeds != Some(card.classes.len() + 1) {
+        // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
+        let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
+        if config.num_class_embeds != rows || config.class_embed_type.is_some() {
             return Err(ModelError::Config {
-                file: dir.join(CARD).display().to_string(),
+                file: dir.join(UNET_CONFIG).display().to_string(),
                 problem: format!(
-                    "{} classes, but `num_class_embeds` of {UNET_CONFIG} is {:?}; expected one more than classes",
+                    "`num_class_embeds` is {:?} and `class_embed_type` {:?}, but {CARD} names {} classes; expected one row more than classes, or neither",
+                    config.num_class_embeds,
+                    config.class_embed_type,
                     card.classes.len(),
-                    config.num_class_embeds
                 ),
             });
         }

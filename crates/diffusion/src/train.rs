@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
-use dreamsmith_data::{Dataset, epoch_order};
+use dreamsmith_data::{Dataset, Shuffler};
 use dreamsmith_nets::UNet2DModel;
 
 use crate::ema::{EmaSpec, blend};
@@ -174,7 +174,9 @@ impl Trainer {
             batch, micro_batch, ..
         } = self.spec.train;
         let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
-        let indices = self.indices(first, micro_batch);
+        let part_of_run = first / micro_batch as u64;
+        let indices = Shuffler::new(self.spec.train.seed, self.dataset.len(), micro_batch)
+            .indices(part_of_run);
         let pictures = self.dataset.batch(
             &indices,
             &self.spec.data.augment,
@@ -223,23 +225,7 @@ impl Trainer {
         (f64::from(value), gradients)
     }
 
-    /// Which pictures are samples `first` .. `first + count` of the whole training: epochs follow
-    /// each other, each in its own order.
-    fn indices(&self, first: u64, count: usize) -> Vec<usize> {
-        let len = self.dataset.len() as u64;
-        let mut order = (u64::MAX, vec![]);
-        (first..first + count as u64)
-            .map(|sample| {
-                let epoch = sample / len;
-                if order.0 != epoch {
-                    order = (epoch, epoch_order(self.spec.train.seed, epoch, len as u32));
-                }
-                order.1[(sample % len) as usize] as usize
-            })
-            .collect()
-    }
-
-    /// Level, weight, label and noise of training sample number `sample`.
+    /// Level, label and noise of training sample number `sample`.
     fn draw(&self, sample: u64, label: Option<u32>, pixels: usize) -> Draw {
         let seed = self.spec.train.seed;
         let stream = |purpose| Stream::new(seed, purpose, sample);
