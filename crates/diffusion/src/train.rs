@@ -267,6 +267,14 @@ fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
             expected,
         ));
     }
+    if let Some(kind) = model.class_embed_type {
+        let expected = "not set: classes are rows of a table".into();
+        return Err(wrong(
+            "model.class_embed_type",
+            format!("{kind:?}"),
+            expected,
+        ));
+    }
     let classes = dataset.classes().len();
     let wanted = (classes > 0).then_some(classes + 1);
     if model.num_class_embeds != wanted {

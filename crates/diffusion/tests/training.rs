@@ -150,17 +150,22 @@ fn broken_numbers_stop_it_with_step_and_name() -> Outcome {
 
 #[test]
 fn a_network_that_does_not_fit_the_pictures_is_refused() -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let dataset = pictures(folder.path())?;
-    let text = MODEL.replace("sample_size = 8", "sample_size = 8\nnum_class_embeds = 3");
-    let spec = TrainSpec::parse("test", &text)?;
-    let error = Trainer::new(spec, dataset, Device::flex())
-        .err()
-        .map(|e| e.to_string());
-    let error = error.unwrap_or_default();
-    assert!(
-        error.contains("num_class_embeds") && error.contains("no labels"),
-        "{error}"
-    );
+    for (key, expected) in [
+        ("num_class_embeds = 3", "no labels"),
+        ("class_embed_type = \"timestep\"", "not set"),
+        ("in_channels = 4", "3 and 3"),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let dataset = pictures(folder.path())?;
+        let text = MODEL.replace("sample_size = 8", &format!("sample_size = 8\n{key}"));
+        let spec = TrainSpec::parse("test", &text)?;
+        let refused = Trainer::new(spec, dataset, Device::flex()).err();
+        let error = refused.map(|e| e.to_string()).unwrap_or_default();
+        let name = key.split(' ').next().unwrap_or(key);
+        assert!(
+            error.contains(name) && error.contains(expected),
+            "{key}: {error}"
+        );
+    }
     Ok(())
 }
