@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, ImageLimits, grid, read_image, read_limited, write_png};
-use dreamsmith_diffusion::model::{Card, Model};
+use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
 use dreamsmith_diffusion::spacing::Spacing;
@@ -22,7 +22,7 @@ use crate::output::prepare_file;
 const SHIPPED_MODEL: &str = "models/emoji-32";
 /// For models that do not say what they were trained at.
 const DEFAULT_SIZE: u32 = 64;
-/// A file of given noise: 64 MiB is 5 million pictures' worth of 32x32 channels.
+/// A file of given noise: 64 MiB are 5,461 pictures of 3x32x32.
 const MAX_NOISE_BYTES: u64 = 1 << 26;
 
 /// Draw pictures from a trained model
@@ -206,8 +206,6 @@ impl Imagine {
     }
 
     fn provenance(&self, folder: &Path, request: &DrawRequest) -> anyhow::Result<Provenance<'_>> {
-        let weights = folder.join("unet/diffusion_pytorch_model.safetensors");
-        let bytes = std::fs::read(&weights).with_context(|| weights.display().to_string())?;
         let start = match (&self.init, &self.image) {
             (Some(path), _) => Some(format!("noise of {}", path.display())),
             (_, Some(path)) => Some(format!("{} at strength {}", path.display(), self.strength)),
@@ -217,7 +215,7 @@ impl Imagine {
             program: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             model: folder.display().to_string(),
-            weights_blake3: blake3::hash(&bytes).to_hex().to_string(),
+            weights_blake3: weights_hash(folder)?,
             prompt: self.prompt.as_deref(),
             seed: self.seed,
             size: request.size,

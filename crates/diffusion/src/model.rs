@@ -5,9 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
-use dreamsmith_nets::{
-    NetError, PerBlock, UNet2DConfig, UNet2DModel, WeightType, load_weights, save_weights,
-};
+use dreamsmith_nets::folder::weights_in;
+use dreamsmith_nets::{NetError, PerBlock, UNet2DModel, WeightType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -17,9 +16,11 @@ use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The largest U-Net published is 10 GB.
+const MAX_WEIGHT_BYTES: u64 = 1 << 36;
 const CARD: &str = "dreamsmith.json";
+const UNET: &str = "unet";
 const UNET_CONFIG: &str = "unet/config.json";
-const UNET_WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// What a diffusers folder has no place for.
@@ -112,15 +113,8 @@ impl Model {
     /// Reads the model folder `dir` onto `device`.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
-        let wrong_config = |error: NetError| ModelError::Config {
-            file: dir.join(UNET_CONFIG).display().to_string(),
-            problem: error.to_string(),
-        };
-        let text = read_text(&dir.join(UNET_CONFIG))?;
-        let config = UNet2DConfig::from_json(&text).map_err(wrong_config)?;
-        // The seed does not matter: every parameter is replaced by the file's.
-        let unet = config.init(0, device).map_err(wrong_config)?;
-        let unet = load_weights(unet, &dir.join(UNET_WEIGHTS))?;
+        let unet = UNet2DModel::load(&dir.join(UNET), device)?;
+        let config = unet.config();
         // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
         let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
         if config.num_class_embeds != rows || config.class_embed_type.is_some() {
@@ -157,11 +151,8 @@ impl Model {
         let write = |name: &str, text: String| {
             write_atomic_bytes(&folder.path().join(name), text.as_bytes())
         };
-        for part in ["unet", "scheduler"] {
-            dreamsmith_base::create_folder(&folder.path().join(part))?;
-        }
-        write(UNET_CONFIG, self.unet.config().to_json())?;
-        save_weights(&self.unet, &folder.path().join(UNET_WEIGHTS), weight_type)?;
+        dreamsmith_base::create_folder(&folder.path().join("scheduler"))?;
+        self.unet.save(&folder.path().join(UNET), weight_type)?;
         let scheduler = SchedulerConfig {
             precondition: self.precondition.clone(),
             spacing: self.card.sample.spacing,
@@ -217,6 +208,12 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
         classes: vec![],
         trained: None,
     })
+}
+
+/// BLAKE3 of the weight file of the model in `dir`, in hexadecimal.
+pub fn weights_hash(dir: &Path) -> Result<String, ModelError> {
+    let bytes = read_limited(&weights_in(&dir.join(UNET))?, MAX_WEIGHT_BYTES)?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
 fn no_patches() -> u32 {

@@ -198,6 +198,7 @@ fn save(
     folder: &RunFolder,
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<(), TrainError> {
+    trainer.check_finite()?;
     let pictures = trainer.dataset().len();
     checkpoint::save(
         &folder.checkpoint(),

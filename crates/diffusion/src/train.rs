@@ -157,6 +157,18 @@ impl Trainer {
         })
     }
 
+    /// Errs if a weight is NaN or infinite, as a step may leave it: such a state must not replace a good checkpoint.
+    pub fn check_finite(&self) -> Result<(), TrainError> {
+        match first_not_finite(&self.state.weights, &GradientsParams::new()) {
+            None => Ok(()),
+            Some(place) => Err(TrainError::NotFinite {
+                step: self.state.step,
+                loss: f64::NAN,
+                place,
+            }),
+        }
+    }
+
     /// Loss and gradients of one batch: micro-batches run side by side, each on one thread, and are
     /// added up in their order, so that the number of threads changes nothing.
     fn gradients(&self) -> (f64, GradientsParams) {

@@ -4,12 +4,13 @@
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use dreamsmith_base::{Image, write_png};
 use dreamsmith_data::{CachePlace, Dataset, FolderOptions};
 use dreamsmith_diffusion::pipeline::{DrawRequest, draw};
-use dreamsmith_diffusion::run::averaged_model;
+use dreamsmith_diffusion::run::{RunFolder, averaged_model, run};
 use dreamsmith_diffusion::spec::TrainSpec;
 use dreamsmith_diffusion::train::Trainer;
 use dreamsmith_diffusion::train_error::TrainError;
@@ -145,6 +146,21 @@ fn broken_numbers_stop_it_with_step_and_name() -> Outcome {
     };
     assert!(matches!(&error, TrainError::NotFinite { step, .. } if *step > before));
     assert!(error.to_string().contains("` is not finite"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn weights_that_a_step_broke_replace_no_checkpoint() -> Outcome {
+    // The first step's loss and gradients are fine; its update is beyond f32.
+    let mut trainer = trainer(
+        "train = { steps = 10, batch = 4, micro_batch = 4, checkpoint_every = 1 }\nlearning_rate = { peak = 1e39, warmup = 0 }",
+    )?;
+    let folder = tempfile::tempdir()?;
+    let files = RunFolder::new(folder.path());
+    let error = run(&mut trainer, &files, &AtomicBool::new(false), &mut |_| {}).err();
+    let error = error.map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("step 1: the value of `"), "{error}");
+    assert!(!files.checkpoint().exists() && !files.model().exists());
     Ok(())
 }
 

@@ -66,7 +66,8 @@ fn load<M: Module>(
     load_weights(module, &weights_in(folder)?)
 }
 
-fn weights_in(folder: &Path) -> Result<PathBuf, NetError> {
+/// The weight file of the network in `folder`.
+pub fn weights_in(folder: &Path) -> Result<PathBuf, NetError> {
     let candidates = [WEIGHT_FILE, HALF_WEIGHT_FILE];
     candidates
         .iter()
