@@ -6,6 +6,7 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::create_folder;
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::model::Model;
 use dreamsmith_diffusion::post_hoc::{Profile, list, reconstruct};
 use dreamsmith_diffusion::run::RunFolder;
@@ -54,7 +55,7 @@ impl Average {
         if let Some(parent) = self.output.parent() {
             create_folder(parent)?;
         }
-        let mut model = Model::load(&run.model(), device)?;
+        let mut model = Model::load(&run.model(), device, Precision::F32)?;
         let wanted = Profile {
             step,
             sigma_rel: self.sigma_rel,

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, ImageLimits, grid, read_image, read_limited, write_png};
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
@@ -100,17 +101,23 @@ struct Provenance<'a> {
     schedule: String,
     guidance: f64,
     rng: Rng,
+    precision: Precision,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
 }
 
 impl Imagine {
-    pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
+    pub fn run(
+        self,
+        device: &Device,
+        precision: Precision,
+        console: &Console,
+    ) -> anyhow::Result<()> {
         let folder = match &self.model {
             Some(folder) => folder.clone(),
             None => shipped_model()?,
         };
-        let model = Model::load(&folder, device)?;
+        let model = Model::load(&folder, device, precision)?;
         let request = self.request(&model)?;
         check(&model, &request)?;
         let stop = stop_flag(console)?;
@@ -134,7 +141,7 @@ impl Imagine {
             }
             images => self.enlarged(images?)?,
         };
-        let provenance = self.provenance(&folder, &request)?;
+        let provenance = self.provenance(&folder, &request, precision)?;
         let written = self.write(&images, &request, provenance)?;
         let names: Vec<String> = written
             .iter()
@@ -205,7 +212,12 @@ impl Imagine {
         Ok(images.iter().map(larger).collect::<Result<_, _>>()?)
     }
 
-    fn provenance(&self, folder: &Path, request: &DrawRequest) -> anyhow::Result<Provenance<'_>> {
+    fn provenance(
+        &self,
+        folder: &Path,
+        request: &DrawRequest,
+        precision: Precision,
+    ) -> anyhow::Result<Provenance<'_>> {
         let start = match (&self.init, &self.image) {
             (Some(path), _) => Some(format!("noise of {}", path.display())),
             (_, Some(path)) => Some(format!("{} at strength {}", path.display(), self.strength)),
@@ -224,6 +236,7 @@ impl Imagine {
             schedule: request.sample.spacing.to_string(),
             guidance: request.sample.guidance.scale,
             rng: request.rng,
+            precision,
             start,
         })
     }

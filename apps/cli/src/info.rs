@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{ImageLimits, read_image, read_limited, read_png_text};
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::model::Model;
 use dreamsmith_diffusion::run::RunFolder;
@@ -75,7 +76,7 @@ fn outline(table: &Map<String, Value>, indent: usize) -> Vec<String> {
 type Facts = Vec<(&'static str, Value)>;
 
 fn model(path: &Path) -> anyhow::Result<Facts> {
-    let Model { unet, card, .. } = Model::load(path, &Device::flex())?;
+    let Model { unet, card, .. } = Model::load(path, &Device::flex(), Precision::F32)?;
     Ok(vec![
         ("kind", json!("model")),
         ("network", json!("UNet2DModel")),

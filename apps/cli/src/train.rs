@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{create_folder, write_atomic_bytes};
 use dreamsmith_data::{DataEvent, Dataset, FolderOptions, OnFault};
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::run::{self, Metrics, Outcome, RunFolder, TrainEvent};
 use dreamsmith_diffusion::spec::TrainSpec;
@@ -43,7 +44,12 @@ pub struct Train {
 }
 
 impl Train {
-    pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
+    pub fn run(
+        self,
+        device: &Device,
+        precision: Option<Precision>,
+        console: &Console,
+    ) -> anyhow::Result<()> {
         if self.print_spec {
             let spec = match &self.spec {
                 Some(path) => TrainSpec::read(path)?,
@@ -62,6 +68,7 @@ impl Train {
         if self.strict {
             spec.data.on_fault = OnFault::Strict;
         }
+        spec.train.precision = precision.unwrap_or(spec.train.precision);
         let trainer = match &self.resume {
             Some(run) => resume(spec, run, device, console)?,
             None => start(spec, folder, device, console)?,

@@ -129,7 +129,9 @@ pub fn load(
         .build()
         .from_bytes(Bytes::from_bytes_vec(bytes))
         .map_err(|e| problem(&dir.join(OPTIMIZER), e.to_string()))?;
-    let network = spec.model.init(spec.train.seed, device)?;
+    let network = spec
+        .model
+        .init(spec.train.seed, device, spec.train.precision)?;
     let tracks = 0..spec.snapshots.sigma_rels().len();
     Ok(TrainState {
         step: state.step,

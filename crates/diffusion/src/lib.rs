@@ -32,3 +32,6 @@ pub mod timestep_sampling;
 pub mod train;
 pub mod train_error;
 mod workers;
+
+/// How networks multiply.
+pub use dreamsmith_nets::Precision;

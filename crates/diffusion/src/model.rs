@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
 use dreamsmith_nets::folder::weights_in;
-use dreamsmith_nets::{NetError, PerBlock, UNet2DModel, WeightType};
+use dreamsmith_nets::{NetError, PerBlock, Precision, UNet2DModel, WeightType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -110,10 +110,10 @@ impl Model {
         }
     }
 
-    /// Reads the model folder `dir` onto `device`.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+    /// Reads the model folder `dir` onto `device`, to multiply in `precision`.
+    pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
-        let unet = UNet2DModel::load(&dir.join(UNET), device)?;
+        let unet = UNet2DModel::load(&dir.join(UNET), device, precision)?;
         let config = unet.config();
         // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
         let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
-use dreamsmith_nets::{PerBlock, UNet2DConfig, WeightType};
+use dreamsmith_nets::{PerBlock, Precision, UNet2DConfig, WeightType};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaSpec;
@@ -81,6 +81,8 @@ pub struct RunSpec {
     /// Pictures that go through the network together; their gradients are added up to a whole batch.
     /// It fixes the arithmetic, and with it the result to the bit; micro-batches run on as many threads as there are.
     pub micro_batch: usize,
+    /// How the network multiplies; weights, gradients and the optimiser are f32 in any case.
+    pub precision: Precision,
     /// Everything random follows from it.
     pub seed: u64,
     /// Largest norm of the gradient of all parameters together.
@@ -221,6 +223,7 @@ impl Default for RunSpec {
             steps: 10_000,
             batch: 32,
             micro_batch: 16,
+            precision: Precision::default(),
             seed: 0,
             clip: 1.0,
             label_dropout: 0.1,

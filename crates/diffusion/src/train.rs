@@ -65,7 +65,10 @@ impl Trainer {
     /// A training of `spec` from step 0. `dataset` holds the spec's pictures at the network's size;
     /// `device` is plain (no autodiff).
     pub fn new(spec: TrainSpec, dataset: Dataset, device: Device) -> Result<Self, TrainError> {
-        let weights = spec.model.init(spec.train.seed, &device)?.valid();
+        let weights = spec
+            .model
+            .init(spec.train.seed, &device, spec.train.precision)?
+            .valid();
         let state = TrainState {
             step: 0,
             average: weights.clone(),

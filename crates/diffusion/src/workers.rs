@@ -13,7 +13,8 @@ pub(crate) struct Workers(Vec<ThreadPool>);
 impl Workers {
     /// As many as there are threads and `jobs` to keep them busy.
     pub fn new(device: &Device, jobs: usize) -> Result<Self, ThreadPoolBuildError> {
-        let count = match is_cpu(device) {
+        // A single job has all threads to itself: what it computes does not depend on them either.
+        let count = match is_cpu(device) && jobs > 1 {
             true => rayon::current_num_threads().min(jobs),
             false => 0,
         };

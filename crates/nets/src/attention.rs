@@ -2,9 +2,8 @@
 //! Leaves out masks among pixels and normalised queries and keys.
 
 use burn::module::Module;
-use burn::tensor::module as op;
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
+use dreamsmith_kernels::{Precision, add_scaled, attention};
 
 use crate::error::NetError;
 use crate::init::Init;
@@ -15,8 +14,8 @@ use crate::layers::{GroupNorm, LayerNorm, Linear};
 pub(crate) struct Text {
     /// `[B, L, D]`.
     pub(crate) states: Tensor<3>,
-    /// `[B, 1, 1, L]`, added to the scores: 0 for a token to heed, -10000 for one to ignore.
-    pub(crate) bias: Option<Tensor<4>>,
+    /// `[B, L]`, added to the scores: 0 for a token to heed, -10000 for one to ignore.
+    pub(crate) bias: Option<Tensor<2>>,
 }
 
 /// How the text is normalised before its keys and values are made.
@@ -95,6 +94,8 @@ pub struct Attention {
     #[module(skip)]
     heads: usize,
     #[module(skip)]
+    precision: Precision,
+    #[module(skip)]
     output_scale: f64,
 }
 
@@ -112,6 +113,7 @@ impl Attention {
             add_v_proj: None,
             to_out: [Linear::new(init, inner, features)],
             heads: heads.n,
+            precision: init.precision(),
             output_scale: 1.0,
         }
     }
@@ -135,6 +137,7 @@ impl Attention {
             add_v_proj: None,
             to_out: [Linear::new(init, inner, channels)],
             heads: heads.n,
+            precision: init.precision(),
             output_scale: 1.0 / scale_factor,
         }
     }
@@ -175,6 +178,7 @@ impl Attention {
             add_v_proj: Some(Linear::new(init, text.features, inner)),
             to_out: [Linear::new(init, inner, channels)],
             heads: heads.n,
+            precision: init.precision(),
             output_scale: 1.0,
         })
     }
@@ -186,8 +190,8 @@ impl Attention {
             _ => {
                 let context = text.map_or_else(|| x.clone(), |text| text.states.clone());
                 let project = |linear: &Option<Linear>| match linear {
-                    Some(linear) => self.split(linear.forward(context.clone())),
-                    None => self.split(context.clone()),
+                    Some(linear) => linear.forward(context.clone()),
+                    None => context.clone(),
                 };
                 let (k, v) = (project(&self.to_k), project(&self.to_v));
                 self.attend(x, k, v, text.and_then(|text| text.bias.clone()))
@@ -206,12 +210,8 @@ impl Attention {
             .reshape([batch, channels, height * width])
             .swap_dims(1, 2);
         let out = self.forward(tokens, text).swap_dims(1, 2);
-        let sum = x + out.reshape([batch, channels, height, width]);
-        if self.output_scale == 1.0 {
-            sum
-        } else {
-            sum * self.output_scale
-        }
+        let out = out.reshape([batch, channels, height, width]);
+        add_scaled(x, out, self.output_scale as f32)
     }
 
     fn mixed(&self, x: Tensor<3>, text: &Text, add_k: &Linear, add_v: &Linear) -> Tensor<3> {
@@ -223,66 +223,31 @@ impl Attention {
                 .swap_dims(1, 2),
         };
         let join = |added: &Linear, own: &Option<Linear>| {
-            let added = self.split(added.forward(states.clone()));
+            let added = added.forward(states.clone());
             match own {
-                Some(own) => Tensor::cat(vec![added, self.split(own.forward(x.clone()))], 2),
+                Some(own) => Tensor::cat(vec![added, own.forward(x.clone())], 1),
                 None => added,
             }
         };
         let (k, v) = (join(add_k, &self.to_k), join(add_v, &self.to_v));
-        let extra = k.dims()[2] - states.dims()[1];
-        let bias = text
-            .bias
-            .clone()
-            .map(|bias| bias.pad((0, extra, 0, 0), 0.0));
+        let extra = k.dims()[1] - states.dims()[1];
+        let bias = text.bias.clone();
+        let bias = bias.map(|bias| bias.pad((0, extra, 0, 0), 0.0));
         self.attend(x, k, v, bias)
     }
 
-    /// softmax(q k^T / sqrt(d) + bias) v, projected.
+    /// softmax(q k^T / sqrt(d) + bias) v for each head, projected.
     fn attend(
         &self,
         x: Tensor<3>,
-        k: Tensor<4>,
-        v: Tensor<4>,
-        bias: Option<Tensor<4>>,
+        k: Tensor<3>,
+        v: Tensor<3>,
+        bias: Option<Tensor<2>>,
     ) -> Tensor<3> {
-        let [batch, tokens, _] = x.dims();
-        let q = self.split(self.to_q.forward(x));
-        let bias = bias.map(|bias| bias.expand([batch, self.heads, tokens, k.dims()[2]]));
-        let out = dot_product_attention(q, k, v, bias);
+        let q = self.to_q.forward(x);
         let [to_out] = &self.to_out;
-        to_out.forward(
-            out.swap_dims(1, 2)
-                .reshape([batch as i64, tokens as i64, -1]),
-        )
+        to_out.forward(attention(q, k, v, self.heads, bias, self.precision))
     }
-
-    /// `[B, N, heads·d]` to `[B, heads, N, d]`.
-    fn split(&self, x: Tensor<3>) -> Tensor<4> {
-        let [batch, tokens, features] = x.dims();
-        x.reshape([batch, tokens, self.heads, features / self.heads])
-            .swap_dims(1, 2)
-    }
-}
-
-/// softmax(q k^T / sqrt(d) + bias) v for each head.
-pub(crate) fn dot_product_attention(
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
-    bias: Option<Tensor<4>>,
-) -> Tensor<4> {
-    if !q.is_autodiff() {
-        return op::attention(q, k, v, None, bias, AttentionModuleOptions::default());
-    }
-    // What burn records of its own operation takes half as long again, backward included.
-    let scale = 1.0 / (q.dims()[3] as f64).sqrt();
-    let scores = (q * scale).matmul(k.swap_dims(2, 3));
-    let scores = match bias {
-        Some(bias) => scores + bias,
-        None => scores,
-    };
-    activation::softmax(scores, 3).matmul(v)
 }
 
 /// Whether pixels attend to pixels too.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::Device;
 use dreamsmith_base::{create_folder, read_limited, write_atomic_bytes};
+use dreamsmith_kernels::Precision;
 
 use crate::error::NetError;
 use crate::unet_2d::{UNet2DConfig, UNet2DModel};
@@ -25,10 +26,10 @@ const HALF_WEIGHT_FILE: &str = "diffusion_pytorch_model.fp16.safetensors";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 impl UNet2DModel {
-    /// Reads config and weights from `folder` onto `device`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, NetError> {
+    /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
         load(folder, |text| {
-            UNet2DConfig::from_json(text)?.init(0, device)
+            UNet2DConfig::from_json(text)?.init(0, device, precision)
         })
     }
 
@@ -39,10 +40,10 @@ impl UNet2DModel {
 }
 
 impl UNet2DConditionModel {
-    /// Reads config and weights from `folder` onto `device`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, NetError> {
+    /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
         load(folder, |text| {
-            UNet2DConditionConfig::from_json(text)?.init(0, device)
+            UNet2DConditionConfig::from_json(text)?.init(0, device, precision)
         })
     }
 

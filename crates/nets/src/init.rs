@@ -4,6 +4,7 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
+use dreamsmith_kernels::{Packs, Precision};
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug)]
@@ -24,18 +25,30 @@ pub(crate) enum Fill {
 pub(crate) struct Init {
     seed: u64,
     device: Device,
+    precision: Precision,
     family: u64,
     created: u64,
 }
 
 impl Init {
-    pub(crate) fn new(seed: u64, device: &Device, family: &str) -> Self {
+    pub(crate) fn new(seed: u64, device: &Device, precision: Precision, family: &str) -> Self {
         Self {
             seed,
             device: device.clone(),
+            precision,
             family: fnv1a(family),
             created: 0,
         }
+    }
+
+    /// How attention multiplies.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How a layer multiplies.
+    pub(crate) fn packs(&self) -> Packs {
+        Packs::new(self.precision)
     }
 
     pub(crate) fn param<const D: usize>(

@@ -2,10 +2,13 @@
 //! Leaves out dropout (0 in every config we read), groups and dilation.
 
 use burn::module::{Module, Param};
-use burn::tensor::module as op;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
+use dreamsmith_kernels::{
+    Act, Conv2dOptions, GroupNormOptions, Packs, conv2d, group_norm, group_norm_modulated,
+    group_norm_shifted, layer_norm, linear,
+};
 
+use crate::activation::Activation;
 use crate::error::NetError;
 use crate::init::{Fill, Init};
 
@@ -16,6 +19,8 @@ pub struct Linear {
     weight: Param<Tensor<2>>,
     /// `[out]`.
     bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    packs: Packs,
 }
 
 impl Linear {
@@ -29,32 +34,14 @@ impl Linear {
         Self {
             weight: init.param([outputs, inputs], Fill::FanIn(inputs)),
             bias: None,
+            packs: init.packs(),
         }
     }
 
     /// `[B, .., in]` to `[B, .., out]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let (weight, bias) = (
-            self.weight.val().transpose(),
-            self.bias.as_ref().map(Param::val),
-        );
-        if x.is_autodiff() {
-            return op::linear(x, weight, bias);
-        }
-        // One product for each image: in one product for all, the size of the batch would decide
-        // the order of the sums, and with it the last bits of every image.
-        let mut dims = x.dims();
-        let [inputs, outputs] = weight.dims();
-        let rows = dims[1..D - 1].iter().product::<usize>();
-        let y = x
-            .reshape([dims[0], rows, inputs])
-            .matmul(weight.unsqueeze::<3>());
-        let y = match bias {
-            Some(bias) => y + bias.reshape([1, 1, outputs]),
-            None => y,
-        };
-        dims[D - 1] = outputs;
-        y.reshape(dims)
+        let bias = self.bias.as_ref().map(Param::val);
+        linear(x, self.weight.val(), bias, &self.packs)
     }
 }
 
@@ -66,10 +53,9 @@ pub struct Conv2d {
     /// `[out]`.
     bias: Param<Tensor<1>>,
     #[module(skip)]
-    stride: usize,
-    /// Zeros before and after each axis.
+    options: Conv2dOptions,
     #[module(skip)]
-    padding: (usize, usize),
+    packs: Packs,
 }
 
 impl Conv2d {
@@ -80,19 +66,24 @@ impl Conv2d {
         Self {
             weight: init.param([outputs, inputs, kernel, kernel], fill),
             bias: init.param([outputs], fill),
-            stride: 1,
-            padding: (pad, pad),
+            options: Conv2dOptions {
+                stride: 1,
+                padding: [pad, pad],
+            },
+            packs: init.packs(),
         }
     }
 
     /// 3×3 with stride 2. Padding 0 means one row and column of zeros at the end only.
     pub(crate) fn halving(init: &mut Init, channels: usize, padding: usize) -> Self {
         Self {
-            stride: 2,
-            padding: if padding == 0 {
-                (0, 1)
-            } else {
-                (padding, padding)
+            options: Conv2dOptions {
+                stride: 2,
+                padding: if padding == 0 {
+                    [0, 1]
+                } else {
+                    [padding, padding]
+                },
             },
             ..Self::same(init, channels, channels, 3)
         }
@@ -101,23 +92,8 @@ impl Conv2d {
     /// `[B, in, H, W]` to `[B, out, H', W']`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
-        if weight.dims()[2] == 1 && self.stride == 1 {
-            return pointwise(x, weight, bias);
-        }
-        let options = ConvOptions::new_with_padding([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        op::conv2d(x, weight, Some(bias), options)
+        conv2d(x, weight, bias, self.options, &self.packs)
     }
-}
-
-/// A 1×1 convolution as a product of matrices, whose derivative is a product of matrices too; the
-/// derivative of burn's convolution takes longer on the CPU.
-fn pointwise(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
-    let ([b, inputs, h, w], [outputs, ..]) = (x.dims(), weight.dims());
-    let weight = weight
-        .reshape([1, outputs, inputs])
-        .expand([b, outputs, inputs]);
-    let y = weight.matmul(x.reshape([b, inputs, h * w])) + bias.reshape([1, outputs, 1]);
-    y.reshape([b, outputs, h, w])
 }
 
 /// A table of learned vectors.
@@ -177,23 +153,67 @@ impl GroupNorm {
 
     /// `[B, C, ..]`, normalised over each group of channels.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dims = x.dims();
-        let (batch, channels) = (dims[0], dims[1]);
-        let area = dims[2..].iter().product::<usize>();
-        // Batch normalisation of one sample whose channels are the groups: burn differentiates it as
-        // one operation, 2.5 times as fast as the mean and variance written out.
-        let groups = batch * self.groups;
-        let device = x.device();
-        let (ones, zeros) = (
-            Tensor::ones([groups], &device),
-            Tensor::zeros([groups], &device),
-        );
-        let x = x.reshape([1, groups, channels / self.groups * area]);
-        let normal = op::batch_norm_train(x, ones, zeros, self.eps).output;
-        let weight = self.weight.val().reshape([1, channels, 1]);
-        let bias = self.bias.val().reshape([1, channels, 1]);
-        (normal.reshape([batch, channels, area]) * weight + bias).reshape(dims)
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        group_norm(x, weight, bias, self.options(Act::None))
     }
+
+    /// The same with an activation after it.
+    pub(crate) fn forward_then<const D: usize>(&self, x: Tensor<D>, act: Activation) -> Tensor<D> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let (fused, rest) = fuse(act);
+        rest(group_norm(x, weight, bias, self.options(fused)))
+    }
+
+    /// The same of x + shift: `shift` is `[B, C]`.
+    pub(crate) fn shifted_then(
+        &self,
+        x: Tensor<4>,
+        shift: Tensor<2>,
+        act: Activation,
+    ) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let (fused, rest) = fuse(act);
+        rest(group_norm_shifted(
+            x,
+            shift,
+            weight,
+            bias,
+            self.options(fused),
+        ))
+    }
+
+    /// The activation of norm(x) (1 + scale) + shift: `scale` and `shift` are `[B, C]`.
+    pub(crate) fn modulated_then(
+        &self,
+        x: Tensor<4>,
+        [scale, shift]: [Tensor<2>; 2],
+        act: Activation,
+    ) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let (fused, rest) = fuse(act);
+        let options = self.options(fused);
+        rest(group_norm_modulated(x, weight, bias, scale, shift, options))
+    }
+
+    fn options(&self, act: Act) -> GroupNormOptions {
+        GroupNormOptions {
+            groups: self.groups,
+            eps: self.eps,
+            act,
+        }
+    }
+}
+
+/// What of an activation a norm does itself, and what is left.
+fn fuse<const D: usize>(act: Activation) -> (Act, impl Fn(Tensor<D>) -> Tensor<D>) {
+    let fused = match act {
+        Activation::Silu => Act::Silu,
+        _ => Act::None,
+    };
+    (fused, move |x| match fused {
+        Act::Silu => x,
+        Act::None => act.forward(x),
+    })
 }
 
 /// Layer normalisation [Ba16] over the last axis.
@@ -218,7 +238,7 @@ impl LayerNorm {
 
     /// `[.., D]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        op::layer_norm(x, self.weight.val(), Some(self.bias.val()), Self::EPS)
+        layer_norm(x, self.weight.val(), self.bias.val(), Self::EPS)
     }
 }
 

@@ -26,6 +26,7 @@ pub use activation::Activation;
 pub use attention::CrossNorm;
 pub use class_embedding::ClassCondition;
 pub use config::PerBlock;
+pub use dreamsmith_kernels::Precision;
 pub use error::NetError;
 pub use plan::{DownBlockType, ResampleType, UpBlockType};
 pub use resnet::TimeScaleShift;

@@ -3,6 +3,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dreamsmith_kernels::add_scaled;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
@@ -87,7 +88,7 @@ impl ResnetBlock2D {
     /// `[B, in, H, W]` to `[B, out, H', W']`.
     pub(crate) fn forward(&self, x: Tensor<4>, time: &TimeFeatures) -> Tensor<4> {
         let act = self.spec.act;
-        let h = act.forward(self.norm1.forward(x.clone()));
+        let h = self.norm1.forward_then(x.clone(), act);
         let (x, h) = match self.resolution {
             Resolution::Keep => (x, h),
             Resolution::Halve => (resample::halve(x), resample::halve(h)),
@@ -99,28 +100,20 @@ impl ResnetBlock2D {
             &time.activated
         };
         let time = self.time_emb_proj.forward(time.clone());
-        let [batch, features] = time.dims();
-        let time = time.reshape([batch, features, 1, 1]);
         let h = self.conv1.forward(h);
         let h = match self.spec.time {
-            TimeScaleShift::Default => self.norm2.forward(h + time),
+            TimeScaleShift::Default => self.norm2.shifted_then(h, time, act),
             TimeScaleShift::ScaleShift => {
-                let outputs = features / 2;
-                let scale = time.clone().narrow(1, 0, outputs);
-                let shift = time.narrow(1, outputs, outputs);
-                self.norm2.forward(h) * (scale + 1.0) + shift
+                let outputs = time.dims()[1] / 2;
+                let [scale, shift] = [0, outputs].map(|i| time.clone().narrow(1, i, outputs));
+                self.norm2.modulated_then(h, [scale, shift], act)
             }
         };
-        let h = self.conv2.forward(act.forward(h));
+        let h = self.conv2.forward(h);
         let x = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
             None => x,
         };
-        let factor = self.spec.output_scale_factor;
-        if factor == 1.0 {
-            x + h
-        } else {
-            (x + h) / factor
-        }
+        add_scaled(x, h, (1.0 / self.spec.output_scale_factor) as f32)
     }
 }

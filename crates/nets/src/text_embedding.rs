@@ -3,8 +3,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use dreamsmith_kernels::{Precision, attention};
 
-use crate::attention::dot_product_attention;
 use crate::error::NetError;
 use crate::init::{Fill, Init};
 use crate::layers::{LayerNorm, Linear};
@@ -57,6 +57,8 @@ pub struct AttentionPooling {
     v_proj: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl AttentionPooling {
@@ -68,6 +70,7 @@ impl AttentionPooling {
             q_proj: Linear::new(init, features, features),
             v_proj: Linear::new(init, features, features),
             heads,
+            precision: init.precision(),
         }
     }
 
@@ -75,14 +78,9 @@ impl AttentionPooling {
         let [batch, _, features] = x.dims();
         let mean = x.clone().mean_dim(1) + self.positional_embedding.val().unsqueeze::<3>();
         let x = Tensor::cat(vec![mean.clone(), x], 1);
-        let split = |x: Tensor<3>| {
-            let [_, tokens, _] = x.dims();
-            x.reshape([batch, tokens, self.heads, features / self.heads])
-                .swap_dims(1, 2)
-        };
-        let q = split(self.q_proj.forward(mean));
-        let k = split(self.k_proj.forward(x.clone()));
-        let v = split(self.v_proj.forward(x));
-        dot_product_attention(q, k, v, None).reshape([batch, features])
+        let q = self.q_proj.forward(mean);
+        let k = self.k_proj.forward(x.clone());
+        let v = self.v_proj.forward(x);
+        attention(q, k, v, self.heads, None, self.precision).reshape([batch, features])
     }
 }

@@ -2,7 +2,8 @@
 //! Leaves out adaptive norms, gated boxes and every feed-forward but GEGLU [Shazeer20].
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
+use dreamsmith_kernels::geglu;
 
 use crate::attention::{Attention, Heads, Text};
 use crate::error::NetError;
@@ -179,9 +180,6 @@ pub struct Geglu {
 
 impl Geglu {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let projected = self.proj.forward(x);
-        let inner = projected.dims()[2] / 2;
-        let gate = projected.clone().narrow(2, inner, inner);
-        projected.narrow(2, 0, inner) * activation::gelu(gate)
+        geglu(self.proj.forward(x))
     }
 }

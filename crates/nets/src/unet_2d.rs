@@ -4,6 +4,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use dreamsmith_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
@@ -163,15 +164,20 @@ impl UNet2DConfig {
     }
 
     /// Builds the network with PyTorch's default initialisation, drawn from `seed` when each
-    /// parameter is first used: the same values on every device.
-    pub fn init(&self, seed: u64, device: &Device) -> Result<UNet2DModel, NetError> {
+    /// parameter is first used: the same values on every device. It multiplies in `precision`.
+    pub fn init(
+        &self,
+        seed: u64,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<UNet2DModel, NetError> {
         let blocks = check_blocks(
             &self.down_block_types,
             &self.up_block_types,
             &self.block_out_channels,
         )?;
         check_only("dropout", &self.dropout, &0.0)?;
-        let init = &mut Init::new(seed, device, CLASS_NAME);
+        let init = &mut Init::new(seed, device, precision, CLASS_NAME);
         let (first, last) = (
             self.block_out_channels[0],
             self.block_out_channels[blocks - 1],
@@ -359,7 +365,7 @@ impl UNet2DModel {
             x = block.forward(x, &time, None, &mut skips);
         }
         self.conv_out
-            .forward(Activation::Silu.forward(self.conv_norm_out.forward(x)))
+            .forward(self.conv_norm_out.forward_then(x, Activation::Silu))
     }
 
     fn time_features(

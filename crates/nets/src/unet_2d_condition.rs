@@ -4,6 +4,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
+use dreamsmith_kernels::Precision;
 
 use crate::activation::Activation;
 use crate::attention::Text;
@@ -85,11 +86,16 @@ pub struct UNet2DConditionModel {
 
 impl UNet2DConditionConfig {
     /// Builds the network with PyTorch's default initialisation, drawn from `seed` when each
-    /// parameter is first used: the same values on every device.
-    pub fn init(&self, seed: u64, device: &Device) -> Result<UNet2DConditionModel, NetError> {
+    /// parameter is first used: the same values on every device. It multiplies in `precision`.
+    pub fn init(
+        &self,
+        seed: u64,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<UNet2DConditionModel, NetError> {
         self.check_supported()?;
         let blocks = self.blocks()?;
-        let init = &mut Init::new(seed, device, CLASS_NAME);
+        let init = &mut Init::new(seed, device, precision, CLASS_NAME);
         let first = self.block_out_channels[0];
         let inputs = check_size("in_channels", self.in_channels)?;
         let outputs = check_size("out_channels", self.out_channels)?;
@@ -269,7 +275,7 @@ impl UNet2DConditionModel {
             x = block.forward(x, &time, text, &mut skips);
         }
         self.conv_out
-            .forward(self.config.act_fn.forward(self.conv_norm_out.forward(x)))
+            .forward(self.conv_norm_out.forward_then(x, self.config.act_fn))
     }
 
     fn text(&self, condition: &UNetCondition) -> Text {
@@ -280,10 +286,8 @@ impl UNet2DConditionModel {
             Some(layer) => layer.forward(states),
             None => states,
         };
-        let bias = condition.mask.clone().map(|mask| {
-            let [batch, tokens] = mask.dims();
-            (mask.bool_not().float() * IGNORED).reshape([batch, 1, 1, tokens])
-        });
+        let mask = condition.mask.clone();
+        let bias = mask.map(|mask| mask.bool_not().float() * IGNORED);
         Text { states, bias }
     }
 

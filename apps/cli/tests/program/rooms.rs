@@ -5,9 +5,13 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::lab::Outcome;
 
 /// What each room may know.
-const MAY_KNOW: [(&str, &[&str]); 5] = [
+const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("dreamsmith-base", &[]),
-    ("dreamsmith-nets", &["dreamsmith-base"]),
+    ("dreamsmith-kernels", &["dreamsmith-base"]),
+    (
+        "dreamsmith-nets",
+        &["dreamsmith-base", "dreamsmith-kernels"],
+    ),
     ("dreamsmith-data", &["dreamsmith-base"]),
     (
         "dreamsmith-diffusion",

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::{DownBlockType, UNet2DConfig, UNet2DModel, UpBlockType};
 
 use crate::golden::{CONDITIONAL, Case, UNCONDITIONAL, folder, values};
@@ -20,7 +21,7 @@ fn net() -> UNet2DModel {
         num_class_embeds: Some(10),
         ..UNet2DConfig::default()
     };
-    config.init(1, &Device::flex()).unwrap()
+    config.init(1, &Device::flex(), Precision::F32).unwrap()
 }
 
 /// The outputs for images `first..first + n` of a fixed batch.

@@ -1,13 +1,14 @@
 //! Configs: defaults, unknown keys, and what is refused, by key and value.
 
 use burn::tensor::Device;
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::{NetError, UNet2DConditionConfig, UNet2DConfig};
 use serde_json::{Value, json};
 
 use crate::golden::{CONDITIONAL, UNCONDITIONAL, folder};
 
 fn refused_2d(config: Value) -> String {
-    let build = |config: UNet2DConfig| config.init(0, &Device::flex()).map(|_| ());
+    let build = |config: UNet2DConfig| config.init(0, &Device::flex(), Precision::F32).map(|_| ());
     UNet2DConfig::from_json(&config.to_string())
         .and_then(build)
         .unwrap_err()
@@ -15,7 +16,8 @@ fn refused_2d(config: Value) -> String {
 }
 
 fn refused_condition(config: Value) -> String {
-    let build = |config: UNet2DConditionConfig| config.init(0, &Device::flex()).map(|_| ());
+    let build =
+        |config: UNet2DConditionConfig| config.init(0, &Device::flex(), Precision::F32).map(|_| ());
     UNet2DConditionConfig::from_json(&config.to_string())
         .and_then(build)
         .unwrap_err()
@@ -50,7 +52,7 @@ fn defaults_are_those_of_diffusers() {
     assert_eq!(empty, UNet2DConfig::default());
     assert_eq!(empty.block_out_channels, [224, 448, 672, 896]);
     let net = UNet2DConditionConfig::from_json("{}").unwrap();
-    assert!(net.init(0, &Device::flex()).is_ok());
+    assert!(net.init(0, &Device::flex(), Precision::F32).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Networks of published size have the parameters of diffusers, found without allocating any.
 
 use burn::tensor::Device;
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::{UNet2DConditionConfig, parameter_shapes};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ fn published_configs_give_the_parameters_of_diffusers() {
     assert_eq!(models.len(), 5);
     for (name, model) in models {
         let config = UNet2DConditionConfig::from_json(&model["config"].to_string()).unwrap();
-        let shapes = parameter_shapes(&config.init(0, &Device::flex()).unwrap());
+        let shapes = parameter_shapes(&config.init(0, &Device::flex(), Precision::F32).unwrap());
         let n_parameters: usize = shapes
             .values()
             .map(|shape| shape.iter().product::<usize>())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::unet_2d_condition_config::ClassEmbedType;
 use dreamsmith_nets::{
     ClassCondition, TextTime, UNet2DConditionModel, UNet2DModel, UNetCondition, parameter_shapes,
@@ -52,10 +53,13 @@ impl Case {
     pub fn load(case: &str, folder: &Path, device: &Device) -> Self {
         let inputs = Inputs::read(&self::folder(case), device);
         if UNCONDITIONAL.contains(&case) {
-            Self::Unconditional(Box::new(UNet2DModel::load(folder, device).unwrap()), inputs)
+            Self::Unconditional(
+                Box::new(UNet2DModel::load(folder, device, Precision::F32).unwrap()),
+                inputs,
+            )
         } else {
             Self::Conditional(
-                Box::new(UNet2DConditionModel::load(folder, device).unwrap()),
+                Box::new(UNet2DConditionModel::load(folder, device, Precision::F32).unwrap()),
                 inputs,
             )
         }

@@ -1,6 +1,7 @@
 //! The first weights: the same everywhere, and distributed as PyTorch's.
 
 use burn::tensor::{Device, TensorData};
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::{DownBlockType, NamedParameter, UNet2DConfig, UpBlockType, named_parameters};
 
 fn config() -> UNet2DConfig {
@@ -14,7 +15,7 @@ fn config() -> UNet2DConfig {
 }
 
 fn parameters(seed: u64, device: &Device) -> Vec<NamedParameter> {
-    named_parameters(&config().init(seed, device).unwrap())
+    named_parameters(&config().init(seed, device, Precision::F32).unwrap())
 }
 
 fn data(parameters: &[NamedParameter]) -> Vec<TensorData> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, TensorData};
+use dreamsmith_nets::Precision;
 use dreamsmith_nets::folder::{CONFIG_FILE, WEIGHT_FILE};
 use dreamsmith_nets::{
     NetError, UNet2DConfig, UNet2DModel, WeightType, load_weights, named_parameters,
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use crate::golden::{CONDITIONAL, Case, UNCONDITIONAL, folder, relative_error, values};
 
 fn net() -> UNet2DModel {
-    UNet2DModel::load(&folder("uncond"), &Device::flex()).unwrap()
+    UNet2DModel::load(&folder("uncond"), &Device::flex(), Precision::F32).unwrap()
 }
 
 /// A fresh network of the same config, which loads what `write` leaves in a file.
@@ -23,7 +24,13 @@ fn loaded(write: impl FnOnce(&Path)) -> Result<UNet2DModel, NetError> {
     let scratch = TempDir::new().unwrap();
     let path = scratch.path().join(WEIGHT_FILE);
     write(&path);
-    load_weights(net().config().init(3, &Device::flex()).unwrap(), &path)
+    load_weights(
+        net()
+            .config()
+            .init(3, &Device::flex(), Precision::F32)
+            .unwrap(),
+        &path,
+    )
 }
 
 /// The golden file's tensors as (name, dtype, shape, bytes), changed by `change`.
@@ -277,7 +284,7 @@ fn broken_files_are_refused_before_anything_is_allocated() {
 #[test]
 fn a_folder_without_config_or_weights_is_named() {
     let scratch = TempDir::new().unwrap();
-    let load = || UNet2DModel::load(scratch.path(), &Device::flex()).unwrap_err();
+    let load = || UNet2DModel::load(scratch.path(), &Device::flex(), Precision::F32).unwrap_err();
     assert!(matches!(load(), NetError::File(_)));
     std::fs::write(
         scratch.path().join(CONFIG_FILE),

@@ -1,0 +1,326 @@
+//! The sums of a convolution: packed weights are broadcast, sixteen pixels are one vector.
+
+use crate::conv2d::planes::{Layout, PackPlanes};
+use crate::conv2d::window::Window;
+use crate::isa::{Isa, Job};
+use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
+use crate::pack::{Order, put_transposed};
+use crate::parallel;
+use crate::scratch::{Shared, SharedItems, with_scratch};
+use crate::tile::{EMPTY, Walk, groups, tile};
+
+/// Items of packed pixels that a job keeps in the second-level cache.
+const BAND_ITEMS: usize = 96 << 10;
+/// Vectors that a job should have, so that its tiles are full.
+const FEW_VECTORS: usize = 12;
+
+/// A weight in panels of 8 output channels: `[panels][planes][taps][8]`.
+#[derive(Debug)]
+pub(crate) struct PackedTaps {
+    isa: Isa,
+    outputs: usize,
+    inputs: usize,
+    items: Vec<u32>,
+}
+
+impl PackedTaps {
+    /// Packs the values at `output * strides[0] + input * strides[1] + tap`, for each of `taps`.
+    pub(crate) fn pack(
+        isa: Isa,
+        weight: &[f32],
+        [outputs, inputs]: [usize; 2],
+        strides: [usize; 2],
+        taps: &[usize],
+    ) -> Self {
+        let steps = inputs.div_ceil(isa.depth()) * taps.len();
+        let mut items = vec![0; Order::Rows.len(outputs, steps)];
+        // Two panels are packed at a time.
+        let pair = 2 * ROWS * steps;
+        if pair > 0 {
+            let len = items.len();
+            let to = SharedItems::of(&mut items);
+            parallel::for_each(outputs.div_ceil(2 * ROWS), |job| {
+                let to = to.part(job * pair, pair.min(len - job * pair));
+                with_scratch(LANES * (steps + LANES), |rows| {
+                    isa.run(PackWeight {
+                        weight: &weight[job * 2 * ROWS * strides[0]..],
+                        outputs: (2 * ROWS).min(outputs - job * 2 * ROWS),
+                        inputs,
+                        strides,
+                        taps,
+                        rows,
+                        to,
+                    });
+                });
+            });
+        }
+        Self {
+            isa,
+            outputs,
+            inputs,
+            items,
+        }
+    }
+}
+
+/// Packs up to sixteen output channels.
+struct PackWeight<'a> {
+    weight: &'a [f32],
+    outputs: usize,
+    inputs: usize,
+    strides: [usize; 2],
+    taps: &'a [usize],
+    /// Room for sixteen rows of items, and for sixteen more at the end of each.
+    rows: &'a mut [u32],
+    to: &'a mut [u32],
+}
+
+impl Job for PackWeight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let steps = self.inputs.div_ceil(L::DEPTH) * self.taps.len();
+        let row = steps + LANES;
+        for (output, items) in self
+            .rows
+            .chunks_exact_mut(row)
+            .take(self.outputs)
+            .enumerate()
+        {
+            let weight = &self.weight[output * self.strides[0]..];
+            let mut next = 0;
+            for input in (0..self.inputs).step_by(L::DEPTH) {
+                let low = &weight[input * self.strides[1]..];
+                let more = L::DEPTH == 2 && input + 1 < self.inputs;
+                let high = &weight[if more { input + 1 } else { 0 } * self.strides[1]..];
+                for taps in self.taps.chunks(LANES) {
+                    let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+                    for (i, tap) in taps.iter().enumerate() {
+                        a[i] = low[*tap];
+                        b[i] = if more { high[*tap] } else { 0.0 };
+                    }
+                    // SAFETY: jobs only run for a set that the processor has.
+                    let joined = unsafe { L::join(a, b) };
+                    items[next..next + LANES].copy_from_slice(&joined);
+                    next += taps.len();
+                }
+            }
+        }
+        for step in (0..steps).step_by(LANES) {
+            let mut items = [[0; LANES]; LANES];
+            for (i, items) in items.iter_mut().take(self.outputs).enumerate() {
+                items.copy_from_slice(&self.rows[i * row + step..][..LANES]);
+            }
+            put_transposed::<L>(&items, Order::Rows, self.to, [0, step, steps]);
+        }
+    }
+}
+
+/// Where the pixels of the output go: pixel u to `offset + stride u` of an image of `size`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) offset: [usize; 2],
+    pub(crate) stride: usize,
+    pub(crate) size: [usize; 2],
+}
+
+impl Spread {
+    /// Each pixel at its own place.
+    pub(crate) fn dense(window: Window) -> Self {
+        Self {
+            offset: [0; 2],
+            stride: 1,
+            size: window.output,
+        }
+    }
+}
+
+/// What is added to the sums.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addends<'a> {
+    /// A value for each output channel.
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+/// Slides `window` over `images`, `[B, inputs, H, W]`, and stores the sums into `out`,
+/// `[B, outputs, ..spread.size]`.
+pub(crate) fn convolve(
+    images: &[f32],
+    weight: &PackedTaps,
+    window: Window,
+    spread: Spread,
+    addends: Addends<'_>,
+    out: &mut [f32],
+) {
+    let PackedTaps {
+        isa,
+        outputs,
+        inputs,
+        ..
+    } = *weight;
+    let image = inputs * window.input[0] * window.input[1];
+    let result = outputs * spread.size[0] * spread.size[1];
+    let [height, width] = window.output;
+    if out.is_empty() || window.pixels() == 0 {
+        return;
+    }
+    let batch = out.len() / result;
+    assert_eq!(images.len(), batch * image);
+    assert!(addends.bias.is_none_or(|bias| bias.len() == outputs));
+    let planes = inputs.div_ceil(isa.depth());
+
+    // Bands of rows that fit into the cache, and are enough for all threads.
+    let jobs = 2 * parallel::threads();
+    let mut rows = height;
+    while rows > 1 && planes * Layout::new(window, rows).plane() > BAND_ITEMS {
+        rows = rows.div_ceil(2);
+    }
+    if parallel::threads() > 1 {
+        let fair = (batch * height)
+            .div_ceil(jobs)
+            .max((FEW_VECTORS * LANES).div_ceil(width));
+        rows = rows.min(fair);
+    }
+    let bands = height.div_ceil(rows);
+    let rows = height.div_ceil(bands);
+    let bands = height.div_ceil(rows);
+    // Small images go together.
+    let layout = Layout::new(window, rows);
+    let len = planes * layout.plane();
+    let together = match bands {
+        1 => (BAND_ITEMS / len.max(1)).clamp(1, batch.div_ceil(jobs)),
+        _ => 1,
+    };
+    let to = Shared::of(out);
+    let taps = layout.taps();
+    parallel::for_each(batch.div_ceil(together) * bands, |job| {
+        let (first, band) = (job / bands * together, job % bands);
+        let count = together.min(batch - first);
+        let first_row = band * rows;
+        with_scratch(count * len + LANES, |packed| {
+            with_scratch(layout.band(), |joined| {
+                for i in 0..count {
+                    isa.run(PackPlanes {
+                        image: &images[(first + i) * image..][..image],
+                        channels: inputs,
+                        layout,
+                        first_row,
+                        band: joined,
+                        to: &mut packed[i * len..][..len],
+                    });
+                }
+            });
+            isa.run(Convolve {
+                weight,
+                packed,
+                layout,
+                taps: &taps,
+                count,
+                pixels: rows.min(height - first_row) * width,
+                first_row,
+                window,
+                spread,
+                addends,
+                to: to.at(first * result),
+            });
+        });
+    });
+}
+
+/// The sums of one band of a few images.
+struct Convolve<'a> {
+    weight: &'a PackedTaps,
+    packed: &'a [u32],
+    layout: Layout,
+    taps: &'a [usize],
+    /// Images.
+    count: usize,
+    /// Pixels of the band.
+    pixels: usize,
+    first_row: usize,
+    window: Window,
+    spread: Spread,
+    addends: Addends<'a>,
+    to: *mut f32,
+}
+
+impl Job for Convolve<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let PackedTaps {
+            outputs,
+            inputs,
+            ref items,
+            ..
+        } = *self.weight;
+        let plane = self.layout.plane();
+        let planes = inputs.div_ceil(L::DEPTH);
+        let walk = Walk {
+            taps: self.taps,
+            planes,
+            plane,
+        };
+        let panel = ROWS * walk.depth();
+        let vectors = self.pixels.div_ceil(LANES);
+        let mut sums = EMPTY;
+        for first in (0..outputs).step_by(ROWS) {
+            let rows = ROWS.min(outputs - first);
+            let a = &items[first / ROWS * panel..][..panel];
+            for group in groups(self.count * vectors) {
+                let mut at = [0; VECTORS];
+                for (at, v) in at.iter_mut().zip(group.clone()) {
+                    let (image, q) = (v / vectors, v % vectors * LANES);
+                    *at = image * planes * plane + self.layout.pixel(q);
+                }
+                let at = &at[..group.len()];
+                // SAFETY: jobs only run for a set that the processor has.
+                unsafe { tile::<L>(a, rows, (self.packed, at), walk, &mut sums) };
+                for (i, v) in group.enumerate() {
+                    let (image, q) = (v / vectors, v % vectors * LANES);
+                    for (r, sums) in sums[..rows].iter().enumerate() {
+                        self.store(image, first + r, q, &sums[i]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Convolve<'_> {
+    /// Stores sixteen pixels of an output channel, from `q` of the band on, or as many as there are.
+    #[inline(always)]
+    fn store(&self, image: usize, output: usize, q: usize, sums: &F32s) {
+        let mut values = *sums;
+        if let Some(bias) = self.addends.bias {
+            for value in &mut values {
+                *value += bias[output];
+            }
+        }
+        let [height, width] = self.spread.size;
+        let channel = (image * self.weight.outputs + output) * height * width;
+        let len = LANES.min(self.pixels - q);
+        let first = self.first_row * self.window.output[1] + q;
+        if self.spread.stride == 1 {
+            // SAFETY: pixels of this job's band; the result has `outputs` channels for each image.
+            let to = unsafe { std::slice::from_raw_parts_mut(self.to.add(channel + first), len) };
+            match to.first_chunk_mut::<LANES>() {
+                Some(to) => *to = values,
+                None => to.copy_from_slice(&values[..len]),
+            }
+            return;
+        }
+        let Spread { offset, stride, .. } = self.spread;
+        for (l, value) in values[..len].iter().enumerate() {
+            let (y, x) = (
+                (first + l) / self.window.output[1],
+                (first + l) % self.window.output[1],
+            );
+            let pixel = (offset[0] + y * stride) * width + offset[1] + x * stride;
+            // SAFETY: as above.
+            unsafe { *self.to.add(channel + pixel) = *value };
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Convolution as products of packed weights with pixels, without an image of all windows.
+//! Leaves out groups and dilation.
+
+mod forward;
+mod planes;
+mod weight_gradient;
+mod window;
+
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+
+use crate::conv2d::forward::{Addends, PackedTaps, convolve};
+use crate::conv2d::weight_gradient::weight_gradient;
+use crate::conv2d::window::{Phase, Window};
+use crate::operation::{self, Operation, Values};
+use crate::packs::{Form, Packs};
+use crate::twin;
+
+/// Stride and borders of a convolution, the same for both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Input pixels from one output pixel to the next, at least 1.
+    pub stride: usize,
+    /// Zeros before and after the image.
+    pub padding: [usize; 2],
+}
+
+/// Cross-correlation of `x`, `[B, C, H, W]`, with `weight`, `[D, C, kh, kw]`, plus `bias`, `[D]`:
+/// `[B, D, H', W']` with H' = (H + before + after - kh) / stride + 1.
+///
+/// # Panics
+/// If the shapes do not fit together, or the kernel is larger than the padded image.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    options: Conv2dOptions,
+    packs: &Packs,
+) -> Tensor<4> {
+    if !operation::runs_on(&x) {
+        return twin::conv2d(x, weight, bias, options);
+    }
+    let [batch, channels, height, width] = x.dims();
+    let [outputs, inputs, kh, kw] = weight.dims();
+    assert_eq!(channels, inputs, "channels of the image and of the weight");
+    assert_eq!(bias.dims(), [outputs], "one bias for each output channel");
+    let [before, after] = options.padding;
+    let slide = |input: usize, kernel: usize| {
+        let room = (input + before + after).checked_sub(kernel);
+        room.expect("the kernel fits into the padded image") / options.stride + 1
+    };
+    let window = Window {
+        kernel: [kh, kw],
+        stride: options.stride,
+        before: [before as isize; 2],
+        input: [height, width],
+        output: [slide(height, kh), slide(width, kw)],
+    };
+    let convolution = Convolution {
+        window,
+        batch,
+        inputs,
+        outputs,
+        packs: packs.clone(),
+    };
+    operation::ternary(convolution, x, weight, bias)
+}
+
+/// The operation that burn records.
+#[derive(Clone, Debug)]
+struct Convolution {
+    window: Window,
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+    packs: Packs,
+}
+
+impl Convolution {
+    /// The weight for the forward direction, `[outputs][inputs][taps]` in memory.
+    fn pack_forward(&self, weight: &[f32]) -> PackedTaps {
+        let n_taps = self.window.n_taps();
+        PackedTaps::pack(
+            self.packs.isa(),
+            weight,
+            [self.outputs, self.inputs],
+            [self.inputs * n_taps, n_taps],
+            &(0..n_taps).collect::<Vec<_>>(),
+        )
+    }
+
+    /// The weight for one phase of the transposed direction.
+    fn pack_backward(&self, weight: &[f32], phase: &Phase) -> PackedTaps {
+        let Window { kernel, stride, .. } = self.window;
+        let [rows, columns] = phase.window.kernel;
+        let source = |axis: usize, n: usize, t: usize| phase.first_tap[axis] + stride * (n - 1 - t);
+        let taps = (0..rows)
+            .flat_map(|y| {
+                (0..columns).map(move |x| source(0, rows, y) * kernel[1] + source(1, columns, x))
+            })
+            .collect::<Vec<_>>();
+        let n_taps = self.window.n_taps();
+        PackedTaps::pack(
+            self.packs.isa(),
+            weight,
+            [self.inputs, self.outputs],
+            [n_taps, self.inputs * n_taps],
+            &taps,
+        )
+    }
+
+    /// The derivative by the input.
+    fn input_gradient(&self, weight: &FlexTensor, grad: &[f32]) -> FlexTensor {
+        let [height, width] = self.window.input;
+        let shape = [self.batch, self.inputs, height, width];
+        let mut out = vec![0.0; shape.iter().product()];
+        for (i, phase) in self.window.transposed().iter().enumerate() {
+            if phase.window.n_taps() == 0 {
+                continue;
+            }
+            let packed = self.packs.get(weight, Form::Backward(i), || {
+                self.pack_backward(&Values::of(weight.clone()), phase)
+            });
+            let spread = forward::Spread {
+                offset: phase.offset,
+                stride: self.window.stride,
+                size: self.window.input,
+            };
+            convolve(
+                grad,
+                &packed,
+                phase.window,
+                spread,
+                Addends::default(),
+                &mut out,
+            );
+        }
+        operation::tensor(out, shape)
+    }
+}
+
+impl Operation<3> for Convolution {
+    type Saved = [FlexTensor; 2];
+
+    fn infer(&self, [x, weight, bias]: [FlexTensor; 3]) -> FlexTensor {
+        let packed = self.packs.get(&weight, Form::Forward, || {
+            self.pack_forward(&Values::of(weight.clone()))
+        });
+        let [height, width] = self.window.output;
+        let shape = [self.batch, self.outputs, height, width];
+        let mut out = vec![0.0; shape.iter().product()];
+        let addends = Addends {
+            bias: Some(&Values::of(bias)),
+        };
+        let spread = forward::Spread::dense(self.window);
+        convolve(
+            &Values::of(x),
+            &packed,
+            self.window,
+            spread,
+            addends,
+            &mut out,
+        );
+        operation::tensor(out, shape)
+    }
+
+    fn forward(&self, inputs: [FlexTensor; 3], _tracked: [bool; 3]) -> (FlexTensor, Self::Saved) {
+        let saved = [inputs[0].clone(), inputs[1].clone()];
+        (self.infer(inputs), saved)
+    }
+
+    fn backward(
+        &self,
+        [x, weight]: Self::Saved,
+        grad: FlexTensor,
+        tracked: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let grad = Values::of(grad);
+        let by_input = tracked[0].then(|| self.input_gradient(&weight, &grad));
+        let by_weight = tracked[1].then(|| {
+            let [kh, kw] = self.window.kernel;
+            let sizes = [self.batch, self.inputs, self.outputs];
+            let values =
+                weight_gradient(self.packs.isa(), &Values::of(x), &grad, sizes, self.window);
+            operation::tensor(values, [self.outputs, self.inputs, kh, kw])
+        });
+        let by_bias = tracked[2].then(|| {
+            let sums = crate::reduce::channel_sums(&grad, self.outputs, self.window.pixels());
+            operation::tensor(sums, [self.outputs])
+        });
+        [by_input, by_weight, by_bias]
+    }
+}

@@ -1,0 +1,442 @@
+//! The derivative of a convolution by its weight: for each tap, products of input pixels with the
+//! gradients of output pixels, summed over all pixels. Inputs are broadcast, sixteen output
+//! channels are one vector.
+
+use crate::conv2d::window::Window;
+use crate::isa::{Isa, Job};
+use crate::lanes::{LANES, Lanes, ROWS};
+use crate::matmul::width;
+use crate::pack::{Matrix, Order, Pack, neighbours};
+use crate::parallel;
+use crate::scratch::{Shared, SharedItems, with_scratch};
+
+/// Items of packed images that are worked on together.
+const GROUP_ITEMS: usize = 128 << 10;
+/// Rows of sums that make a job.
+const JOB_ROWS: usize = 8 * ROWS;
+
+/// How the input lies in memory: `[channels][phases][rows][pitch]` values, whose neighbours on a row
+/// belong to neighbouring output pixels.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    window: Window,
+    rows: usize,
+    pitch: usize,
+    depth: usize,
+}
+
+impl Layout {
+    fn new(window: Window, depth: usize) -> Self {
+        let beyond = |axis: usize| window.kernel[axis].saturating_sub(1) / window.stride;
+        Self {
+            window,
+            rows: window.output[0] + beyond(0),
+            // Even, so that the last pair is whole.
+            pitch: (window.output[1] + beyond(1)).next_multiple_of(2) + 2,
+            depth,
+        }
+    }
+
+    fn phase(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    /// Values of a channel.
+    fn channel(&self) -> usize {
+        self.window.stride * self.window.stride * self.phase()
+    }
+
+    /// Items of `channels`.
+    fn len(&self, channels: usize) -> usize {
+        (channels * self.channel()).div_ceil(self.depth) + LANES
+    }
+
+    /// The first value of tap `t`.
+    fn tap(&self, t: usize) -> usize {
+        let Window { kernel, stride, .. } = self.window;
+        let (y, x) = (t / kernel[1], t % kernel[1]);
+        let phase = y % stride * stride + x % stride;
+        phase * self.phase() + y / stride * self.pitch + x / stride
+    }
+
+    /// Pairs, or single pixels, of a row of the output.
+    fn steps(&self) -> usize {
+        self.window.output[1].div_ceil(self.depth)
+    }
+}
+
+/// The derivative by the weight, `[outputs, inputs, kh, kw]`, of `window` over `images`,
+/// `[batch, inputs, H, W]`, whose result has the derivative `grad`, `[batch, outputs, H', W']`.
+/// `sizes` are batch, inputs and outputs.
+pub(crate) fn weight_gradient(
+    isa: Isa,
+    images: &[f32],
+    grad: &[f32],
+    [batch, inputs, outputs]: [usize; 3],
+    window: Window,
+) -> Vec<f32> {
+    let layout = Layout::new(window, isa.depth());
+    let n_rows = inputs * window.n_taps();
+    let mut out = vec![0.0; n_rows * outputs];
+    if out.is_empty() || batch * window.pixels() == 0 {
+        return out;
+    }
+    let (image, result) = (
+        inputs * window.input[0] * window.input[1],
+        outputs * window.pixels(),
+    );
+    assert!(images.len() == batch * image && grad.len() == batch * result);
+    let order = Order::Vectors(width(outputs));
+    let steps = window.output[0] * layout.steps();
+    let lens = [layout.len(inputs), order.len(outputs, steps)];
+    let group = (GROUP_ITEMS / (lens[0] + lens[1])).clamp(1, batch);
+    let columns = order.len(outputs, 1);
+    let sums_len = n_rows.next_multiple_of(ROWS) * columns;
+    with_scratch(sums_len + group * (lens[0] + lens[1]), |items| {
+        let (sums, packed) = items.split_at_mut(sums_len);
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
+        sums.fill(0.0);
+        let to = Shared::of(sums);
+        let (x, dy) = packed.split_at_mut(group * lens[0]);
+        for first in (0..batch).step_by(group) {
+            let count = group.min(batch - first);
+            let (x_items, dy_items) = (SharedItems::of(x), SharedItems::of(dy));
+            parallel::for_each(2 * count, |job| {
+                let i = job / 2;
+                if job % 2 == 0 {
+                    let to = x_items.part(i * lens[0], lens[0]);
+                    let image = &images[(first + i) * image..][..image];
+                    with_scratch(window.input[0] * window.input[1] + LANES, |plane| {
+                        isa.run(PackInput {
+                            image,
+                            layout,
+                            plane,
+                            to,
+                        });
+                    });
+                } else {
+                    let to = dy_items.part(i * lens[1], lens[1]);
+                    let grad = &grad[(first + i) * result..][..result];
+                    pack_gradient(isa, grad, outputs, layout, order, to);
+                }
+            });
+            parallel::for_each(n_rows.div_ceil(JOB_ROWS), |job| {
+                isa.run(Sums {
+                    layout,
+                    x: &x[..count * lens[0]],
+                    dy: &dy[..count * lens[1]],
+                    count,
+                    rows: [job * JOB_ROWS, n_rows.min((job + 1) * JOB_ROWS)],
+                    outputs,
+                    to,
+                });
+            });
+        }
+        let to = Shared::of(&mut out);
+        parallel::for_each(outputs.div_ceil(LANES), |job| {
+            isa.run(Transpose {
+                sums: &sums[job * LANES..],
+                columns,
+                n_rows,
+                outputs: LANES.min(outputs - job * LANES),
+                to: to.at(job * LANES * n_rows),
+            });
+        });
+    });
+    out
+}
+
+/// Packs the gradient of one image so that sixteen channels are a vector.
+fn pack_gradient(
+    isa: Isa,
+    grad: &[f32],
+    outputs: usize,
+    layout: Layout,
+    order: Order,
+    to: &mut [u32],
+) {
+    let [height, width] = layout.window.output;
+    let even = layout.steps() * layout.depth;
+    let mut pack = |grad: &[f32]| {
+        let matrix = Matrix::new(grad, [outputs, height * even]);
+        isa.run(Pack { matrix, order, to });
+    };
+    if even == width {
+        return pack(grad);
+    }
+    // A zero after each row, or the last pixel would be paired with the first of the next row.
+    with_scratch(outputs * height * even, |items| {
+        let rows: &mut [f32] = bytemuck::cast_slice_mut(items);
+        for (row, grad) in rows.chunks_exact_mut(even).zip(grad.chunks_exact(width)) {
+            row[..width].copy_from_slice(grad);
+            row[width..].fill(0.0);
+        }
+        pack(rows);
+    });
+}
+
+/// Packs one image, `[channels, H, W]`.
+struct PackInput<'a> {
+    image: &'a [f32],
+    layout: Layout,
+    /// Room for one channel.
+    plane: &'a mut [u32],
+    to: &'a mut [u32],
+}
+
+impl Job for PackInput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let [height, width] = self.layout.window.input;
+        let len = self.layout.channel();
+        for (channel, values) in self.image.chunks_exact(height * width).enumerate() {
+            for first in (0..values.len()).step_by(LANES * L::DEPTH) {
+                let items = neighbours::<L>(&values[first..]);
+                self.plane[first / L::DEPTH..][..LANES].copy_from_slice(&items);
+            }
+            if L::DEPTH == 2 {
+                let plane: &[u16] = bytemuck::cast_slice(self.plane);
+                let to: &mut [u16] = bytemuck::cast_slice_mut(self.to);
+                self.layout.spread(plane, &mut to[channel * len..][..len]);
+            } else {
+                self.layout
+                    .spread(self.plane, &mut self.to[channel * len..][..len]);
+            }
+        }
+    }
+}
+
+impl Layout {
+    /// Lays one channel out over its phases, with zeros around.
+    #[inline(always)]
+    fn spread<T: Copy + Default>(&self, from: &[T], to: &mut [T]) {
+        let Window {
+            stride,
+            before,
+            input,
+            ..
+        } = self.window;
+        let step = stride as isize;
+        for (i, to) in to.chunks_exact_mut(self.pitch).enumerate() {
+            let (phase, row) = (i / self.rows, i % self.rows);
+            let y = (row * stride + phase / stride) as isize - before[0];
+            let shift = (phase % stride) as isize - before[1];
+            if y < 0 || y >= input[0] as isize {
+                to.fill(T::default());
+                continue;
+            }
+            let pitch = self.pitch as isize;
+            let first = ((-shift).max(0) + step - 1).div_euclid(step).min(pitch);
+            let end = ((input[1] as isize - shift).max(0) + step - 1).div_euclid(step);
+            let end = end.clamp(first, pitch);
+            let start = y * input[1] as isize + first * step + shift;
+            let (first, end) = (first as usize, end as usize);
+            to[..first].fill(T::default());
+            to[end..].fill(T::default());
+            if first == end {
+                continue;
+            }
+            let from = &from[start as usize..];
+            if stride == 1 {
+                to[first..end].copy_from_slice(&from[..end - first]);
+            } else {
+                for (j, to) in to[first..end].iter_mut().enumerate() {
+                    *to = from[j * stride];
+                }
+            }
+        }
+    }
+}
+
+/// Adds what a few images give to the sums of some rows, a row being an input channel at a tap:
+/// `[rows][columns]`.
+struct Sums<'a> {
+    layout: Layout,
+    x: &'a [u32],
+    dy: &'a [u32],
+    /// Images.
+    count: usize,
+    rows: [usize; 2],
+    outputs: usize,
+    to: Shared,
+}
+
+/// How a tile walks over the pixels: bytes of the broadcast operand from image to image and from row
+/// to row, and the items of the other operand of an image.
+#[derive(Clone, Copy)]
+struct Pixels {
+    images: usize,
+    image_bytes: usize,
+    image_items: usize,
+    rows: usize,
+    row_bytes: usize,
+    steps: usize,
+    width: usize,
+}
+
+impl Job for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self {
+            layout,
+            outputs,
+            count,
+            ..
+        } = self;
+        let n_taps = layout.window.n_taps();
+        let width = width(outputs);
+        let bytes = 4 / L::DEPTH;
+        let rows = layout.window.output[0];
+        let pixels = Pixels {
+            images: count,
+            image_bytes: self.x.len() / count * 4,
+            image_items: self.dy.len() / count,
+            rows,
+            row_bytes: layout.pitch * bytes,
+            steps: layout.steps(),
+            width,
+        };
+        let columns = outputs.div_ceil(width) * width;
+        let panel = width * rows * layout.steps();
+        for first_column in (0..outputs).step_by(width) {
+            let vectors = (outputs - first_column).min(width).div_ceil(LANES);
+            let b = &self.dy[first_column / width * panel..];
+            for first in (self.rows[0]..self.rows[1]).step_by(ROWS) {
+                // Rows after the last one repeat it; their sums are not wanted.
+                let offsets: [usize; ROWS] = std::array::from_fn(|r| {
+                    let row = (first + r).min(self.rows[1] - 1);
+                    let (channel, tap) = (row / n_taps, row % n_taps);
+                    (channel * layout.channel() + layout.tap(tap)) * bytes
+                });
+                let farthest = offsets.iter().max().copied().unwrap_or(0);
+                let in_image = (rows - 1) * pixels.row_bytes + 4 * pixels.steps;
+                assert!(farthest + in_image <= pixels.image_bytes);
+                assert!((count - 1) * pixels.image_items + panel <= b.len());
+                let a = offsets.map(|offset| self.x.as_ptr().cast::<u8>().wrapping_add(offset));
+                for row in (0..ROWS.min(self.rows[1] - first)).step_by(L::TILE_ROWS) {
+                    let to = self.to.at((first + row) * columns + first_column);
+                    // SAFETY: jobs only run for a set that the processor has; the walks stay within
+                    // the packs, as asserted; the sums are padded to whole tiles, and each job has
+                    // its own rows of them.
+                    unsafe {
+                        let b = b.as_ptr();
+                        match (L::TILE_ROWS, L::TILE_VECTORS, vectors) {
+                            (8, 3, 1) => tile::<L, 8, 1>(&a[row..], b, pixels, to, columns),
+                            (8, 3, 2) => tile::<L, 8, 2>(&a[row..], b, pixels, to, columns),
+                            (8, 3, _) => tile::<L, 8, 3>(&a[row..], b, pixels, to, columns),
+                            (4, ..) => {
+                                for v in (0..vectors).map(|v| v * LANES) {
+                                    tile::<L, 4, 1>(
+                                        &a[row..],
+                                        b.add(v),
+                                        pixels,
+                                        to.add(v),
+                                        columns,
+                                    );
+                                }
+                            }
+                            _ => {
+                                for v in (0..vectors).map(|v| v * LANES) {
+                                    tile::<L, 2, 1>(
+                                        &a[row..],
+                                        b.add(v),
+                                        pixels,
+                                        to.add(v),
+                                        columns,
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds to `R` rows times `V` vectors of sums.
+///
+/// # Safety
+/// The processor has `L`; the first `R` of `a` and `b` are good for the walk over `pixels`, and `to`
+/// for the tile.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+    a: &[*const u8],
+    b: *const u32,
+    pixels: Pixels,
+    to: *mut f32,
+    columns: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[L::zero(); V]; R];
+        for r in 0..R {
+            for v in 0..V {
+                sums[r][v] = L::load_sum(to.add(r * columns + v * LANES));
+            }
+        }
+        let starts: [*const u8; R] = std::array::from_fn(|r| a[r]);
+        for image in 0..pixels.images {
+            let mut b = b.add(image * pixels.image_items);
+            for row in 0..pixels.rows {
+                let offset = image * pixels.image_bytes + row * pixels.row_bytes;
+                for step in 0..pixels.steps {
+                    let mut vectors = [L::load(b); V];
+                    for v in 1..V {
+                        vectors[v] = L::load(b.add(v * LANES));
+                    }
+                    for r in 0..R {
+                        let value = L::splat(starts[r].add(offset + 4 * step).cast());
+                        for v in 0..V {
+                            sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
+                        }
+                    }
+                    b = b.add(pixels.width);
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                L::store_sum(sums[r][v], to.add(r * columns + v * LANES));
+            }
+        }
+    }
+}
+
+/// Turns `[n_rows][columns]` sums into `[outputs][n_rows]`, for up to sixteen outputs.
+struct Transpose<'a> {
+    sums: &'a [f32],
+    columns: usize,
+    n_rows: usize,
+    outputs: usize,
+    to: *mut f32,
+}
+
+impl Job for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for first in (0..self.n_rows).step_by(LANES) {
+            let len = LANES.min(self.n_rows - first);
+            let mut block = [[0; LANES]; LANES];
+            for (i, block) in block[..len].iter_mut().enumerate() {
+                let sums = &self.sums[(first + i) * self.columns..][..LANES];
+                block.copy_from_slice(bytemuck::cast_slice(sums));
+            }
+            // SAFETY: jobs only run for a set that the processor has.
+            let block = unsafe { L::transpose(&block) };
+            for (output, values) in block[..self.outputs].iter().enumerate() {
+                // SAFETY: each job has its own outputs.
+                let to = unsafe {
+                    std::slice::from_raw_parts_mut(self.to.add(output * self.n_rows + first), len)
+                };
+                to.copy_from_slice(&bytemuck::cast_slice(values)[..len]);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! AVX-512, in f32 and with products of bf16 pairs.
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_permutex2var_epi32, _mm512_permutexvar_epi16,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+};
+use std::mem::transmute;
+
+use super::{F32s, LANES, Lanes};
+
+/// f32 products.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512;
+
+impl Lanes for Avx512 {
+    const DEPTH: usize = 1;
+    const TILE_ROWS: usize = 8;
+    const TILE_VECTORS: usize = 3;
+    const FUSED: bool = true;
+    type Vector = __m512;
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> __m512 {
+        // SAFETY: the caller keeps the trait's promises; so in all blocks of this file.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const u32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(from.cast::<f32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(a, b, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_sum(from: *const f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_sum(sum: __m512, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
+        low.map(f32::to_bits)
+    }
+
+    #[inline(always)]
+    unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES] {
+        values[0].map(f32::to_bits)
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+        // SAFETY: as above.
+        unsafe { transpose(rows) }
+    }
+}
+
+/// Products of bf16 pairs, summed in f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Bf16;
+
+/// Moves word i of the first half next to word i of the second.
+const INTERLEAVE: [u16; 32] = {
+    let mut order = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        order[2 * i] = i as u16;
+        order[2 * i + 1] = 16 + i as u16;
+        i += 1;
+    }
+    order
+};
+
+impl Lanes for Avx512Bf16 {
+    const DEPTH: usize = 2;
+    const TILE_ROWS: usize = 8;
+    const TILE_VECTORS: usize = 3;
+    const FUSED: bool = true;
+    type Vector = __m512bh;
+    type Sum = __m512;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> __m512bh {
+        // SAFETY: as above; all bit patterns are good bf16 pairs.
+        unsafe { transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(from: *const u32) -> __m512bh {
+        // SAFETY: as above.
+        unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(from.read_unaligned() as i32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn dot(sum: __m512, a: __m512bh, b: __m512bh) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_dpbf16_ps(sum, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_sum(from: *const f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_sum(sum: __m512, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_ps(to, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn join(low: F32s, high: F32s) -> [u32; LANES] {
+        let mut items = [0; LANES];
+        // SAFETY: as above; the arrays are 64 bytes long.
+        unsafe {
+            let (low, high) = (
+                _mm512_loadu_ps(low.as_ptr()),
+                _mm512_loadu_ps(high.as_ptr()),
+            );
+            let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+            let order = _mm512_loadu_si512(INTERLEAVE.as_ptr().cast());
+            let pairs = _mm512_permutexvar_epi16(order, halves);
+            _mm512_storeu_si512(items.as_mut_ptr().cast(), pairs);
+        }
+        items
+    }
+
+    #[inline(always)]
+    unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES] {
+        // SAFETY: as above; the arrays are 64 bytes long.
+        unsafe {
+            let low = _mm512_loadu_ps(values[0].as_ptr());
+            let high = _mm512_loadu_ps(values[1].as_ptr());
+            transmute::<__m512bh, [u32; LANES]>(_mm512_cvtne2ps_pbh(high, low))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+        // SAFETY: as above.
+        unsafe { transpose(rows) }
+    }
+}
+
+/// For each distance 8, 4, 2, 1: from which of two rows, and from where in it, each item of the first
+/// and of the second row comes when they trade the parts that a transposition swaps.
+const EXCHANGES: [[[u32; LANES]; 2]; 4] = {
+    let mut exchanges = [[[0; LANES]; 2]; 4];
+    let mut round = 0;
+    while round < 4 {
+        let half = 8 >> round;
+        let mut j = 0;
+        while j < LANES {
+            let stays = j & half == 0;
+            // Items of the second row are numbered from 16.
+            exchanges[round][0][j] = if stays { j } else { LANES + j - half } as u32;
+            exchanges[round][1][j] = if stays { j + half } else { LANES + j } as u32;
+            j += 1;
+        }
+        round += 1;
+    }
+    exchanges
+};
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[inline(always)]
+unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+    // SAFETY: the caller's promise; the rows are 64 bytes long.
+    unsafe {
+        let mut rows = rows.map(|row| _mm512_loadu_si512(row.as_ptr().cast()));
+        round::<8>(&mut rows, &EXCHANGES[0]);
+        round::<4>(&mut rows, &EXCHANGES[1]);
+        round::<2>(&mut rows, &EXCHANGES[2]);
+        round::<1>(&mut rows, &EXCHANGES[3]);
+        rows.map(|row| transmute::<__m512i, [u32; LANES]>(row))
+    }
+}
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[inline(always)]
+unsafe fn round<const HALF: usize>(rows: &mut [__m512i; LANES], exchange: &[[u32; LANES]; 2]) {
+    // SAFETY: the caller's promise; the orders are 64 bytes long.
+    unsafe {
+        let [first, second] = exchange
+            .each_ref()
+            .map(|order| _mm512_loadu_si512(order.as_ptr().cast()));
+        for pair in 0..LANES / 2 {
+            let i = pair / HALF * 2 * HALF + pair % HALF;
+            let (a, b) = (rows[i], rows[i + HALF]);
+            rows[i] = _mm512_permutex2var_epi32(a, first, b);
+            rows[i + HALF] = _mm512_permutex2var_epi32(a, second, b);
+        }
+    }
+}

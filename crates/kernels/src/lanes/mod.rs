@@ -1,0 +1,85 @@
+//! Sixteen products at once: the vector registers that the tiles are written in, one file for each
+//! instruction set. Leaves out the choice among them: see `isa`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::{Avx512, Avx512Bf16};
+pub(crate) use portable::Portable;
+
+/// Pixels or columns in one vector.
+pub(crate) const LANES: usize = 16;
+/// Rows in one panel of the operand that is broadcast.
+pub(crate) const ROWS: usize = 8;
+/// Vectors side by side in the widest tile.
+pub(crate) const VECTORS: usize = 3;
+
+/// Sixteen values, as elementwise functions use them.
+pub(crate) type F32s = [f32; LANES];
+
+/// An instruction set. What is multiplied are items of 32 bits: one f32, or two bf16 that lie next
+/// to each other on the axis summed over.
+///
+/// # Safety
+/// Every method may only run on a processor that has the instructions, and every pointer must be
+/// good for what its method reads or writes: 16 items or values, or one item for `splat`.
+pub(crate) trait Lanes: Copy + Send + Sync + 'static {
+    /// Values of the summed axis in one item.
+    const DEPTH: usize;
+    /// Rows of a panel that fit into the registers at once.
+    const TILE_ROWS: usize;
+    /// Vectors that fit into the registers at once.
+    const TILE_VECTORS: usize;
+    /// Whether a product and a sum are rounded once.
+    const FUSED: bool;
+    /// Sixteen items.
+    type Vector: Copy;
+    /// Sixteen sums in f32.
+    type Sum: Copy;
+
+    unsafe fn load(from: *const u32) -> Self::Vector;
+    unsafe fn splat(from: *const u32) -> Self::Vector;
+    unsafe fn zero() -> Self::Sum;
+    unsafe fn dot(sum: Self::Sum, a: Self::Vector, b: Self::Vector) -> Self::Sum;
+    unsafe fn load_sum(from: *const f32) -> Self::Sum;
+    unsafe fn store_sum(sum: Self::Sum, to: *mut f32);
+
+    /// Rounds `low` and `high`, neighbours on the summed axis, to items; `high` is ignored where an
+    /// item holds one value.
+    unsafe fn join(low: F32s, high: F32s) -> [u32; LANES];
+
+    /// Rounds neighbours on the summed axis to items: 16 of the values, or all 32.
+    unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES];
+
+    /// Transposes a block of items.
+    #[inline(always)]
+    unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    }
+
+    /// a b + c.
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        if Self::FUSED {
+            a.mul_add(b, c)
+        } else {
+            a * b + c
+        }
+    }
+}
+
+/// The nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return ((bits >> 16) | 0x40) as u16;
+    }
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}

@@ -1,0 +1,138 @@
+//! The innermost loop of every product: a tile of sums held in registers. [Goto08]
+//! Leaves out the order in which tiles are visited: each operation has its own.
+
+use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
+
+/// How far the operand in vectors lies apart along the summed axis: `planes` of `plane` items each,
+/// read at each of `taps` within a plane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk<'a> {
+    pub(crate) taps: &'a [usize],
+    pub(crate) planes: usize,
+    pub(crate) plane: usize,
+}
+
+impl Walk<'_> {
+    /// Items summed over.
+    #[inline(always)]
+    pub(crate) fn depth(&self) -> usize {
+        self.planes * self.taps.len()
+    }
+
+    /// Items from the beginning of a vector to its end at the last tap of the last plane.
+    #[inline(always)]
+    fn reach(&self) -> usize {
+        if self.depth() == 0 {
+            return 0;
+        }
+        let farthest = self.taps.iter().max().copied().unwrap_or(0);
+        (self.planes - 1) * self.plane + farthest + LANES
+    }
+}
+
+/// A finished tile: the sums of up to `VECTORS` vectors in each row of a panel.
+pub(crate) type Block = [[F32s; VECTORS]; ROWS];
+
+/// An empty tile to compute into.
+pub(crate) const EMPTY: Block = [[[0.0; LANES]; VECTORS]; ROWS];
+
+/// Sums of the rows of panel `a`, `[planes][taps][ROWS]`, times 1 to `VECTORS` vectors: `b[at[v]]` is
+/// where vector v begins in the first plane. Rows past `rows` may be left as they are.
+///
+/// # Safety
+/// The processor has `L`.
+#[inline(always)]
+pub(crate) unsafe fn tile<L: Lanes>(
+    a: &[u32],
+    rows: usize,
+    (b, at): (&[u32], &[usize]),
+    walk: Walk<'_>,
+    block: &mut Block,
+) {
+    let reach = walk.reach();
+    assert!(a.len() >= walk.depth() * ROWS && at.iter().all(|at| at + reach <= b.len()));
+    let (a, b) = (a.as_ptr(), b.as_ptr());
+    let mut row = 0;
+    while row < rows.min(ROWS) {
+        // SAFETY: the caller's promise; the walks stay within the slices, as asserted, because a
+        // panel has ROWS items at each step.
+        unsafe {
+            let a = a.add(row);
+            let block = &mut block[row..];
+            match (L::TILE_ROWS, L::TILE_VECTORS, at) {
+                (8, 3, &[x]) => part::<L, 8, 1>(a, [b.add(x)], walk, block, 0),
+                (8, 3, &[x, y]) => part::<L, 8, 2>(a, [b.add(x), b.add(y)], walk, block, 0),
+                (8, 3, &[x, y, z]) => {
+                    part::<L, 8, 3>(a, [b.add(x), b.add(y), b.add(z)], walk, block, 0);
+                }
+                (4, ..) => {
+                    for (v, at) in at.iter().enumerate() {
+                        part::<L, 4, 1>(a, [b.add(*at)], walk, block, v);
+                    }
+                }
+                _ => {
+                    for (v, at) in at.iter().enumerate() {
+                        part::<L, 2, 1>(a, [b.add(*at)], walk, block, v);
+                    }
+                }
+            }
+        }
+        row += L::TILE_ROWS;
+    }
+}
+
+/// `R` rows times `V` vectors, stored from the first row of `block` and vector `first` on.
+///
+/// # Safety
+/// The processor has `L`; `a` and each of `b` are good for the walk, and `block` has `R` rows.
+#[inline(always)]
+unsafe fn part<L: Lanes, const R: usize, const V: usize>(
+    a: *const u32,
+    b: [*const u32; V],
+    walk: Walk<'_>,
+    block: &mut [[F32s; VECTORS]],
+    first: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[L::zero(); V]; R];
+        let (mut a, mut start) = (a, 0);
+        for _ in 0..walk.planes {
+            for &tap in walk.taps {
+                let mut vectors = [L::load(b[0].add(start + tap)); V];
+                for v in 1..V {
+                    vectors[v] = L::load(b[v].add(start + tap));
+                }
+                for r in 0..R {
+                    let value = L::splat(a.add(r));
+                    for v in 0..V {
+                        sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
+                    }
+                }
+                a = a.add(ROWS);
+            }
+            start += walk.plane;
+        }
+        for r in 0..R {
+            for v in 0..V {
+                L::store_sum(sums[r][v], block[r][first + v].as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// Splits `n` vectors into tiles of 3 and 2, which both keep the processor busy; a single vector
+/// does not, and is left only where n is 1.
+pub(crate) fn groups(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let first = next;
+        next += match n - first {
+            0 => return None,
+            2 | 4 => 2,
+            1 => 1,
+            _ => 3,
+        };
+        Some(first..next)
+    })
+}
