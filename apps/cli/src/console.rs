@@ -28,6 +28,15 @@ impl Console {
         }
     }
 
+    /// A row of a table that grows: a result for people, progress for machines.
+    pub fn row(&self, text: &str) {
+        if self.json {
+            self.note(text);
+        } else if !self.quiet {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+    }
+
     /// The result: `words` for people, `value` for machines.
     pub fn result(&self, words: &str, value: &Value) {
         let mut out = std::io::stdout();

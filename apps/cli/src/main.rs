@@ -2,6 +2,7 @@
 //! The only crate that prints, exits, or knows clap.
 
 mod average;
+mod bench;
 mod chart;
 mod console;
 mod data;
@@ -63,6 +64,7 @@ enum Command {
     #[command(subcommand)]
     Data(data::Data),
     Info(info::Info),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -93,5 +95,6 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Forward(args) => args.run(console),
         Command::Data(args) => args.run(console),
         Command::Info(args) => args.run(console),
+        Command::Bench(args) => args.run(&device()?, global.precision, console),
     }
 }

@@ -31,7 +31,7 @@ pub mod threshold;
 pub mod timestep_sampling;
 pub mod train;
 pub mod train_error;
-mod workers;
+pub mod workers;
 
 /// How networks multiply.
 pub use dreamsmith_nets::Precision;

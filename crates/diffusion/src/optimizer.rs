@@ -4,9 +4,11 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{
-    AdamConfig, AdamWConfig, AdanConfig, GradientsParams, LionConfig, ModuleOptimizer,
+    AdamConfig, AdamWState, AdanConfig, AdaptiveMomentumState, GradientsParams, LionConfig,
+    ModuleOptimizer, Optimizer,
 };
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use dreamsmith_kernels::{self as kernels, add, in_place, square_norm};
 use dreamsmith_nets::named_parameters;
 use serde::{Deserialize, Serialize};
 
@@ -71,12 +73,11 @@ impl OptimizerSpec {
                 betas,
                 epsilon,
                 weight_decay,
-            } => AdamWConfig::new()
-                .with_beta_1(betas[0])
-                .with_beta_2(betas[1])
-                .with_epsilon(epsilon)
-                .with_weight_decay(weight_decay)
-                .init(),
+            } => ModuleOptimizer::from(AdamW {
+                betas,
+                epsilon,
+                weight_decay,
+            }),
             Self::Adan {
                 betas,
                 epsilon,
@@ -97,6 +98,51 @@ impl OptimizerSpec {
                 .with_weight_decay(weight_decay)
                 .init(),
         }
+    }
+}
+
+/// AdamW over each parameter at once, where burn's own goes over it ten times.
+#[derive(Clone)]
+struct AdamW {
+    betas: [f32; 2],
+    epsilon: f32,
+    weight_decay: f32,
+}
+
+impl Optimizer for AdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: f64,
+        weight: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let AdaptiveMomentumState { time, moment_1, moment_2, .. } = match state {
+            Some(state) => state.momentum,
+            None => AdaptiveMomentumState::new(0, gradient.zeros_like(), gradient.zeros_like()),
+        };
+        let step = kernels::AdamW {
+            learning_rate,
+            beta_1: self.betas[0],
+            beta_2: self.betas[1],
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            step: time as u64 + 1,
+            gradient_scale: 1.0,
+        };
+        let [weight, _, moment_1, moment_2] = in_place(
+            [weight, gradient, moment_1, moment_2],
+            |[weight, gradient, m1, m2]| kernels::adamw(&step, weight, gradient, m1, m2),
+        );
+        let momentum = AdaptiveMomentumState::new(time + 1, moment_1, moment_2);
+        (weight, Some(AdamWState { momentum }))
+    }
+
+    fn to_device<const D: usize>(mut state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        state.momentum = state.momentum.to_device(device);
+        state
     }
 }
 
@@ -151,7 +197,10 @@ pub fn add_gradients<M: Module>(
                 self.sum.remove::<D>(param.id),
                 self.more.remove::<D>(param.id),
             ) {
-                (Some(a), Some(b)) => a + b,
+                (Some(a), Some(b)) => {
+                    let [total, _] = in_place([a, b], |[a, b]| add(a, b));
+                    total
+                }
                 (Some(a), None) | (None, Some(a)) => a,
                 (None, None) => return,
             };
@@ -181,8 +230,7 @@ pub fn clip_by_global_norm<M: Module>(
     impl ModuleVisitor for Norm<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                let square: f32 = gradient.square().sum().into_scalar();
-                self.sum += f64::from(square);
+                in_place([gradient], |[values]| self.sum += square_norm(values));
             }
         }
     }

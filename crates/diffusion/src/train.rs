@@ -149,9 +149,11 @@ impl Trainer {
                 sigma_rel: *sigma_rel,
             }
             .decay(state.step);
-            *track = blend(track.clone(), decay, &state.weights, 1.0 - decay);
+            let old = std::mem::replace(track, state.weights.clone());
+            *track = blend(old, decay, &state.weights, 1.0 - decay);
         }
-        state.average = blend(state.average.clone(), decay, &state.weights, 1.0 - decay);
+        let old = std::mem::replace(&mut state.average, state.weights.clone());
+        state.average = blend(old, decay, &state.weights, 1.0 - decay);
         Ok(StepReport {
             step: state.step,
             loss,

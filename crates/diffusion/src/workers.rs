@@ -1,14 +1,15 @@
 //! Independent pieces of work side by side, each on one thread, so that the number of threads never
 //! changes a result. Accelerators do one piece after the other: they are parallel inside.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Single-threaded pools, one for each piece of work that can go on at once.
-pub(crate) struct Workers(Vec<ThreadPool>);
+pub struct Workers(Vec<ThreadPool>);
 
 impl Workers {
     /// As many as there are threads and `jobs` to keep them busy.
@@ -27,11 +28,31 @@ impl Workers {
 
     /// `work(0)` to `work(jobs - 1)`, in that order.
     pub fn map<T: Send>(&self, jobs: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let push = |mut results: Vec<T>, result| {
+            results.push(result);
+            results
+        };
+        self.fold(jobs, Vec::with_capacity(jobs), work, push)
+    }
+
+    /// Adds `work(0)` to `work(jobs - 1)` to `sum` in that order, each as soon as it can be, so that
+    /// few of them are in memory.
+    pub fn fold<T: Send, S: Send>(
+        &self,
+        jobs: usize,
+        sum: S,
+        work: impl Fn(usize) -> T + Sync,
+        add: impl Fn(S, T) -> S + Sync,
+    ) -> S {
         if self.0.is_empty() {
-            return (0..jobs).map(work).collect();
+            return (0..jobs).map(work).fold(sum, add);
         }
         let next = AtomicUsize::new(0);
-        let results = Mutex::new(Vec::with_capacity(jobs));
+        let done = Mutex::new(Done {
+            sum: Some(sum),
+            added: 0,
+            waiting: BTreeMap::new(),
+        });
         let take = || {
             loop {
                 let job = next.fetch_add(1, Ordering::Relaxed);
@@ -39,11 +60,10 @@ impl Workers {
                     return;
                 }
                 let result = work(job);
-                // Only a panic of `work` poisons, and that goes on through the scope.
-                results
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .push((job, result));
+                // Only a panic poisons, and that goes on through the scope.
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                done.waiting.insert(job, result);
+                done.add(&add);
             }
         };
         std::thread::scope(|scope| {
@@ -51,9 +71,26 @@ impl Workers {
                 scope.spawn(|| pool.install(take));
             }
         });
-        let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-        results.sort_by_key(|(job, _)| *job);
-        results.into_iter().map(|(_, result)| result).collect()
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.sum.expect("taken only while something is added")
+    }
+}
+
+/// The results of a fold so far.
+struct Done<T, S> {
+    sum: Option<S>,
+    added: usize,
+    /// Those that came before their turn.
+    waiting: BTreeMap<usize, T>,
+}
+
+impl<T, S> Done<T, S> {
+    /// Adds all whose turn it is.
+    fn add(&mut self, add: impl Fn(S, T) -> S) {
+        while let Some(result) = self.waiting.remove(&self.added) {
+            self.sum = self.sum.take().map(|sum| add(sum, result));
+            self.added += 1;
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Activation for Silu {
 /// where e^(-x^2/2) is 0: off by 3.1e-8 of it.
 const SCALE: f32 = 0.34;
 const TAIL: [f32; 9] = [
-    -0.026_120_661,
+    -0.026_120_66,
     0.139_500_32,
     -0.273_134_3,
     0.202_184_26,

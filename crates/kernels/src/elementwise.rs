@@ -2,6 +2,7 @@
 //! made of.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use crate::isa::{Isa, Job, Precision};
 use crate::lanes::{F32s, LANES, Lanes};
@@ -84,20 +85,20 @@ pub(crate) fn apply<L: Lanes, const N: usize, const M: usize>(
     to: [&mut [impl Place]; M],
 ) {
     let len = to[0].len();
-    let x = x.map(|x| x[..len].as_chunks::<LANES>());
+    let x = vectors(x, 0..len);
     let mut to = to.map(|to| to[..len].as_chunks_mut::<LANES>());
     for i in 0..len / LANES {
-        let y = f.at::<L>(x.map(|(vectors, _)| vectors[i]));
-        for (to, y) in to.iter_mut().zip(y) {
-            for (to, y) in to.0[i].iter_mut().zip(y) {
-                to.put(y);
+        let y = f.at::<L>(load::<L, N>(&x, i));
+        for ((to, _), y) in to.iter_mut().zip(&y) {
+            for (to, y) in to[i].iter_mut().zip(y) {
+                to.put(*y);
             }
         }
     }
     if !len.is_multiple_of(LANES) {
-        let y = f.at::<L>(x.map(|(_, rest)| padded(rest, 0.0)));
-        for (to, y) in to.iter_mut().zip(y) {
-            store_part(&y, to.1);
+        let y = f.at::<L>(load_rest(&x, [0.0; N]));
+        for ((_, to), y) in to.iter_mut().zip(&y) {
+            store_part(y, to);
         }
     }
 }
@@ -113,34 +114,59 @@ pub(crate) fn sums<L: Lanes, const N: usize, const M: usize>(
     let mut totals = [0.0; M];
     for start in (0..len).step_by(BLOCK) {
         let end = len.min(start + BLOCK);
-        let x = x.map(|x| x[start..end].as_chunks::<LANES>());
-        let vectors = (end - start) / LANES;
+        let x = vectors(x, start..end);
+        let n = (end - start) / LANES;
         let mut sums = [[[0.0; LANES]; M]; SIDES];
-        for i in (0..vectors / SIDES * SIDES).step_by(SIDES) {
+        for i in (0..n / SIDES * SIDES).step_by(SIDES) {
             for (side, sums) in sums.iter_mut().enumerate() {
-                add(sums, f.at::<L>(x.map(|(vectors, _)| vectors[i + side])));
+                add(sums, &f.at::<L>(load::<L, N>(&x, i + side)));
             }
         }
-        for i in vectors / SIDES * SIDES..vectors {
-            add(&mut sums[0], f.at::<L>(x.map(|(vectors, _)| vectors[i])));
+        for i in n / SIDES * SIDES..n {
+            add(&mut sums[0], &f.at::<L>(load::<L, N>(&x, i)));
         }
         if !(end - start).is_multiple_of(LANES) {
-            let last = std::array::from_fn(|n| padded(x[n].1, pad[n]));
-            add(&mut sums[1], f.at::<L>(last));
+            add(&mut sums[1], &f.at::<L>(load_rest(&x, pad)));
         }
         let [mut first, second, mut third, fourth] = sums;
-        add(&mut first, second);
-        add(&mut third, fourth);
-        add(&mut first, third);
-        for (total, sums) in totals.iter_mut().zip(first) {
+        add(&mut first, &second);
+        add(&mut third, &fourth);
+        add(&mut first, &third);
+        for (total, sums) in totals.iter_mut().zip(&first) {
             *total += f64::from(sum(sums));
         }
     }
     totals
 }
 
+/// The greatest value that is a number.
 #[inline(always)]
-fn add<const M: usize>(sums: &mut [F32s; M], more: [F32s; M]) {
+pub(crate) fn greatest<L: Lanes>(x: &[f32]) -> f32 {
+    let x = vectors([x], 0..x.len());
+    let [(all, rest)] = x;
+    let mut tops = [f32::NEG_INFINITY; LANES];
+    for i in 0..all.len() {
+        raise(&mut tops, &load::<L, 1>(&x, i)[0]);
+    }
+    if !rest.is_empty() {
+        raise(&mut tops, &padded(rest, f32::NEG_INFINITY));
+    }
+    let mut top = [f32::NEG_INFINITY; 4];
+    for tops in tops.as_chunks().0 {
+        raise(&mut top, tops);
+    }
+    top.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[inline(always)]
+fn raise<const N: usize>(tops: &mut [f32; N], x: &[f32; N]) {
+    for (top, x) in tops.iter_mut().zip(x) {
+        *top = if *x > *top { *x } else { *top };
+    }
+}
+
+#[inline(always)]
+fn add<const M: usize>(sums: &mut [F32s; M], more: &[F32s; M]) {
     for (sums, more) in sums.iter_mut().zip(more) {
         for (sum, more) in sums.iter_mut().zip(more) {
             *sum += more;
@@ -148,18 +174,53 @@ fn add<const M: usize>(sums: &mut [F32s; M], more: [F32s; M]) {
     }
 }
 
+/// Sixteen values at a time, and the rest.
+type Vectors<'a> = (&'a [F32s], &'a [f32]);
+
+/// The values of each of `x` in a range.
+#[inline(always)]
+fn vectors<'a, const N: usize>(x: [&'a [f32]; N], range: Range<usize>) -> [Vectors<'a>; N] {
+    let mut parts: [Vectors<'a>; N] = [(&[], &[]); N];
+    for (part, x) in parts.iter_mut().zip(&x) {
+        *part = x[range.clone()].as_chunks();
+    }
+    parts
+}
+
+/// Vector i of each of `x`, by way of registers, or else the compiler takes loops over vectors for
+/// loops over values sixteen apart, and gathers those.
+#[inline(always)]
+fn load<L: Lanes, const N: usize>(x: &[Vectors<'_>; N], i: usize) -> [F32s; N] {
+    let mut values = [[0.0; LANES]; N];
+    for (values, (vectors, _)) in values.iter_mut().zip(x) {
+        // SAFETY: jobs only run for a set that the processor has; both places hold sixteen values.
+        unsafe { L::store_sum(L::load_sum(vectors[i].as_ptr()), values.as_mut_ptr()) };
+    }
+    values
+}
+
+/// What is left of each of `x`, filled up with `pad`.
+#[inline(always)]
+fn load_rest<const N: usize>(x: &[Vectors<'_>; N], pad: [f32; N]) -> [F32s; N] {
+    let mut values = [[0.0; LANES]; N];
+    for ((values, (_, rest)), pad) in values.iter_mut().zip(x).zip(pad) {
+        *values = padded(rest, pad);
+    }
+    values
+}
+
 /// The sum of sixteen values.
 #[inline(always)]
-pub(crate) fn sum(values: F32s) -> f32 {
+fn sum(values: &F32s) -> f32 {
     let eight = halved::<16, 8>(values);
-    let four = halved::<8, 4>(eight);
-    let [a, b] = halved::<4, 2>(four);
+    let four = halved::<8, 4>(&eight);
+    let [a, b] = halved::<4, 2>(&four);
     a + b
 }
 
 /// The first half plus the second.
 #[inline(always)]
-fn halved<const N: usize, const HALF: usize>(values: [f32; N]) -> [f32; HALF] {
+fn halved<const N: usize, const HALF: usize>(values: &[f32; N]) -> [f32; HALF] {
     let mut sums = [0.0; HALF];
     for i in 0..HALF {
         sums[i] = values[i] + values[HALF + i];
@@ -170,7 +231,7 @@ fn halved<const N: usize, const HALF: usize>(values: [f32; N]) -> [f32; HALF] {
 /// The first values are those of `rest`, the others `pad`.
 #[cold]
 #[inline(never)]
-pub(crate) fn padded(rest: &[f32], pad: f32) -> F32s {
+fn padded(rest: &[f32], pad: f32) -> F32s {
     let mut values = [pad; LANES];
     values[..rest.len()].copy_from_slice(rest);
     values

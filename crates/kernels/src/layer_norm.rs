@@ -339,8 +339,8 @@ impl<const CENTRED: bool> Job for Backward<'_, CENTRED> {
             };
             let tilt = (scale.powi(3) * moment / n) as f32;
             apply::<L, 3, 1>(BeforeNorm { row, level, tilt }, [x, weight, grad], [dx]);
-            for (i, total) in by_weight.iter_mut().enumerate() {
-                *total = L::mul_add((x[i] - row.centre) * row.scale, grad[i], *total);
+            for ((total, x), grad) in by_weight.iter_mut().zip(x).zip(grad) {
+                *total = L::mul_add((x - row.centre) * row.scale, *grad, *total);
             }
             if CENTRED {
                 for (total, grad) in by_bias.iter_mut().zip(grad) {

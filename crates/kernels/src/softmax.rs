@@ -4,11 +4,11 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
 use crate::elementwise::{
-    Function, Room, Scale, Value, apply, build, padded, rows_per_job, sums, times,
+    Function, Room, Scale, Value, apply, build, greatest, rows_per_job, sums, times,
 };
 use crate::exp::exp;
 use crate::isa::{Isa, Job, Precision};
-use crate::lanes::{F32s, LANES, Lanes};
+use crate::lanes::{F32s, Lanes};
 use crate::operation::{Operation, Values, runs_on, tensor, unary};
 use crate::scratch::with_scratch;
 use crate::twin;
@@ -98,25 +98,12 @@ impl Job for Forward<'_> {
     fn run<L: Lanes>(self) {
         let row = self.powers.len();
         for (x, to) in self.x.chunks_exact(row).zip(self.to.chunks_exact_mut(row)) {
-            let top = greatest(x);
+            let top = greatest::<L>(x);
             apply::<L, 1, 1>(Power { top }, [x], [&mut *self.powers]);
             let [sum] = sums::<L, 1, 1>(Value, [self.powers], [0.0]);
             apply::<L, 1, 1>(Scale((1.0 / sum) as f32), [self.powers], [to]);
         }
     }
-}
-
-/// The greatest value that is a number.
-#[inline(always)]
-fn greatest(x: &[f32]) -> f32 {
-    let (vectors, rest) = x.as_chunks::<LANES>();
-    let mut tops = padded(rest, f32::NEG_INFINITY);
-    for x in vectors {
-        for (top, x) in tops.iter_mut().zip(x) {
-            *top = if *x > *top { *x } else { *top };
-        }
-    }
-    tops.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// y grad

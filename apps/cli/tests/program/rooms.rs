@@ -15,12 +15,18 @@ const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("dreamsmith-data", &["dreamsmith-base"]),
     (
         "dreamsmith-diffusion",
-        &["dreamsmith-base", "dreamsmith-nets", "dreamsmith-data"],
+        &[
+            "dreamsmith-base",
+            "dreamsmith-kernels",
+            "dreamsmith-nets",
+            "dreamsmith-data",
+        ],
     ),
     (
         "dreamsmith",
         &[
             "dreamsmith-base",
+            "dreamsmith-kernels",
             "dreamsmith-nets",
             "dreamsmith-data",
             "dreamsmith-diffusion",

@@ -15,7 +15,7 @@ use crate::scratch::{Shared, with_scratch};
 use crate::tile::{Block, EMPTY, Walk, groups, tile};
 
 /// Groups of queries whose weights are held at a time.
-const GROUPS: usize = 2;
+const GROUPS: usize = 4;
 const QUERIES: usize = GROUPS * WIDTH;
 
 /// What the derivatives are made from: the operands, what is added to the scores, the logarithms of

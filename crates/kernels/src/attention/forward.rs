@@ -14,7 +14,7 @@ use crate::scratch::{Shared, with_scratch};
 use crate::tile::{Block, groups, tile};
 
 /// Keys whose scores are held at a time.
-const KEYS: usize = 128;
+const KEYS: usize = 256;
 
 /// Results: the tokens, and for each head and query the logarithm of the sum of exponentials, for
 /// which there may be no room.

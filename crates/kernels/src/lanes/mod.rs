@@ -73,13 +73,3 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         }
     }
 }
-
-/// The nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return ((bits >> 16) | 0x40) as u16;
-    }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use dreamsmith_kernels::{layer_norm, rms_norm, twin};
 
-use crate::setting::{assert_equal, assert_same_on_threads, assert_slopes, derive, normals};
+use crate::setting::{Op, assert_equal, assert_same_on_threads, assert_slopes, derive, normals};
 
 /// Means of some hundred terms in another order, and what the division by a deviation makes of it.
 const TOLERANCE: f64 = 5e-6;
@@ -72,7 +72,7 @@ fn equals_its_twin() {
 #[test]
 fn of_no_rows_is_empty() {
     let of_none = |x: &[Tensor<1>]| x[0].clone().reshape([0, 5]);
-    let kernels: [&dyn Fn(&[Tensor<1>]) -> Tensor<1>; 2] = [
+    let kernels: [Op<'_>; 2] = [
         &|x| layer_norm(of_none(x), x[1].clone(), x[2].clone(), EPS).flatten(0, 1),
         &|x| rms_norm(of_none(x), x[1].clone(), EPS).flatten(0, 1),
     ];

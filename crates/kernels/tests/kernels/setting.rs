@@ -18,7 +18,7 @@ pub(crate) fn flat(values: &[f32], device: &Device) -> Tensor<1> {
 }
 
 pub(crate) fn values(x: Tensor<1>) -> Vec<f32> {
-    x.into_data().into_vec().unwrap()
+    x.into_data().try_into_vec().unwrap()
 }
 
 /// Norm of the difference over norm of `want`; the norm itself if `want` is zero.
