@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
 use crate::isa::{Isa, Precision};
-use crate::matmul::{Columns, Finish, matmul as product, matmul_packed};
+use crate::matmul::{Columns, matmul as product, matmul_packed};
 use crate::operation::{self, Operation, Values};
 use crate::pack::Matrix;
 use crate::packs::{Form, Packs};
@@ -67,14 +67,9 @@ impl Linear {
             Columns::pack(self.packs.isa(), Matrix::new(&values, weight_size))
         });
         let x = Values::of(x);
-        let mut out = vec![0.0; self.shape.iter().product()];
         let bias = bias.map(Values::of);
-        let finish = Finish {
-            bias: bias.as_deref(),
-            add: false,
-        };
-        matmul_packed(rows(&x, weight_size[1]), &columns, &mut out, finish);
-        operation::tensor(out, self.shape.clone())
+        let values = matmul_packed(rows(&x, weight_size[1]), &columns, bias.as_deref());
+        operation::tensor(values, self.shape.clone())
     }
 
     /// The derivatives by x and by the weight.
@@ -93,17 +88,13 @@ impl Linear {
                 let matrix = Matrix::new(&values, [outputs, inputs]).transposed();
                 Columns::pack(self.packs.isa(), matrix)
             });
-            let mut out = vec![0.0; x_shape.num_elements()];
-            matmul_packed(grad, &columns, &mut out, Finish::default());
-            operation::tensor(out, x_shape)
+            operation::tensor(matmul_packed(grad, &columns, None), x_shape)
         });
         let by_weight = by_weight.then(|| {
             let x = Values::of(x);
             let x = rows(&x, inputs);
-            let mut out = vec![0.0; outputs * inputs];
-            let (isa, finish) = (self.packs.isa(), Finish::default());
-            product(isa, grad.transposed(), x.transposed(), &mut out, finish);
-            operation::tensor(out, [outputs, inputs])
+            let values = product(self.packs.isa(), grad.transposed(), x.transposed());
+            operation::tensor(values, [outputs, inputs])
         });
         [by_x, by_weight]
     }
@@ -173,16 +164,9 @@ impl Operation<2> for Product {
     fn infer(&self, [a, b]: [FlexTensor; 2]) -> FlexTensor {
         let ([m, k], [_, n]) = (size(&a), size(&b));
         let (a, b) = (Values::of(a), Values::of(b));
-        let mut out = vec![0.0; m * n];
         let columns = Matrix::new(&b, [k, n]).transposed();
-        product(
-            self.0,
-            Matrix::new(&a, [m, k]),
-            columns,
-            &mut out,
-            Finish::default(),
-        );
-        operation::tensor(out, [m, n])
+        let values = product(self.0, Matrix::new(&a, [m, k]), columns);
+        operation::tensor(values, [m, n])
     }
 
     fn forward(&self, inputs: [FlexTensor; 2], _tracked: [bool; 2]) -> (FlexTensor, Self::Saved) {
@@ -200,9 +184,7 @@ impl Operation<2> for Product {
         let grad = Matrix::new(&grad, [m, n]);
         let multiply = |left: Matrix<'_>, right: Matrix<'_>| {
             let size = [left.size[0], right.size[0]];
-            let mut out = vec![0.0; size[0] * size[1]];
-            product(self.0, left, right, &mut out, Finish::default());
-            operation::tensor(out, size)
+            operation::tensor(product(self.0, left, right), size)
         };
         [
             by_a.then(|| multiply(grad, Matrix::new(&b, [k, n]))),

@@ -4,20 +4,11 @@ use crate::isa::{Isa, Job};
 use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
 use crate::pack::{Matrix, Order, Pack};
 use crate::parallel;
-use crate::scratch::{Shared, SharedItems, with_scratch};
+use crate::scratch::{Shared, SharedItems, filled, with_scratch};
 use crate::tile::{EMPTY, Walk, tile};
 
 /// Items of packed rows that a job keeps in the second-level cache.
 const ROW_ITEMS: usize = 64 << 10;
-
-/// What becomes of a product.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Finish<'a> {
-    /// Added to each column.
-    pub(crate) bias: Option<&'a [f32]>,
-    /// Whether the product is added to what is there.
-    pub(crate) add: bool,
-}
 
 /// The right-hand operand, `[N, K]`, packed for products of any number of rows.
 #[derive(Clone, Debug)]
@@ -75,31 +66,44 @@ fn pack_columns(isa: Isa, matrix: Matrix<'_>, to: &mut [u32]) {
     });
 }
 
-/// out = a b^T: `a` is `[M, K]`, `b` is `[N, K]`, `out` `[M, N]` row-major.
-pub(crate) fn matmul(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], finish: Finish<'_>) {
+/// a b^T, `[M, N]` row-major: `a` is `[M, K]`, `b` is `[N, K]`.
+pub(crate) fn matmul(isa: Isa, a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let [n, k] = b.size;
     with_scratch(Columns::len(isa, n, k), |items| {
         pack_columns(isa, b, items);
-        product(isa, a, n, items, out, finish);
-    });
+        product(isa, a, n, items, None)
+    })
 }
 
-/// As [`matmul`], with `b` packed before.
-pub(crate) fn matmul_packed(a: Matrix<'_>, b: &Columns, out: &mut [f32], finish: Finish<'_>) {
+/// As [`matmul`], with `b` packed before, and with a `bias` for each column.
+pub(crate) fn matmul_packed(a: Matrix<'_>, b: &Columns, bias: Option<&[f32]>) -> Vec<f32> {
     assert_eq!(a.size[1], b.k);
-    product(b.isa, a, b.n, &b.items, out, finish);
+    product(b.isa, a, b.n, &b.items, bias)
 }
 
-fn product(isa: Isa, a: Matrix<'_>, n: usize, b: &[u32], out: &mut [f32], finish: Finish<'_>) {
+fn product(isa: Isa, a: Matrix<'_>, n: usize, b: &[u32], bias: Option<&[f32]>) -> Vec<f32> {
+    // SAFETY: the blocks of rows and the panels of columns cover the result.
+    unsafe { filled(a.size[0] * n, |to| product_into(isa, a, n, b, bias, to)) }
+}
+
+/// # Safety
+/// `to` has room for the result, and nothing else uses it.
+unsafe fn product_into(
+    isa: Isa,
+    a: Matrix<'_>,
+    n: usize,
+    b: &[u32],
+    bias: Option<&[f32]>,
+    to: Shared,
+) {
     let [m, k] = a.size;
-    assert_eq!(out.len(), m * n);
     assert!(b.len() >= Columns::len(isa, n, k));
-    assert!(finish.bias.is_none_or(|bias| bias.len() == n));
-    if out.is_empty() {
+    assert!(bias.is_none_or(|bias| bias.len() == n));
+    if m * n == 0 {
         return;
     }
     let steps = k.div_ceil(isa.depth());
-    let threads = parallel::threads();
+    let threads = parallel::threads_for(m * n * k);
     // Rows first, as each job packs its own; columns too where there are few rows.
     let most = (ROW_ITEMS / steps.max(1)).max(ROWS);
     let fair = m.div_ceil(2 * threads);
@@ -112,7 +116,6 @@ fn product(isa: Isa, a: Matrix<'_>, n: usize, b: &[u32], out: &mut [f32], finish
         _ => (2 * threads).div_ceil(blocks).min(panels),
     };
     let panels_each = panels.div_ceil(parts);
-    let to = Shared::of(out);
     parallel::for_each(blocks * parts, |job| {
         let (block, part) = (job / parts, job % parts);
         let rows = a.rows(block * height, height);
@@ -130,7 +133,7 @@ fn product(isa: Isa, a: Matrix<'_>, n: usize, b: &[u32], out: &mut [f32], finish
                 n,
                 steps,
                 to: to.at(block * height * n),
-                finish,
+                bias,
             });
         });
     });
@@ -145,7 +148,7 @@ struct Product<'a> {
     n: usize,
     steps: usize,
     to: *mut f32,
-    finish: Finish<'a>,
+    bias: Option<&'a [f32]>,
 }
 
 impl Job for Product<'_> {
@@ -175,33 +178,22 @@ impl Job for Product<'_> {
                     for (v, sums) in sums[..vectors].iter().enumerate() {
                         let column = first + v * LANES;
                         let len = LANES.min(n - column);
-                        // SAFETY: row and columns of this job's block of `out`.
-                        let to = unsafe {
-                            std::slice::from_raw_parts_mut(self.to.add((row + r) * n + column), len)
-                        };
-                        let bias = self.finish.bias.map(|bias| &bias[column..column + len]);
-                        store(sums, to, bias, self.finish.add);
+                        let mut values = *sums;
+                        if let Some(bias) = self.bias {
+                            values = plus(values, &bias[column..column + len]);
+                        }
+                        // SAFETY: row and columns of this job's block of the result.
+                        unsafe {
+                            let to = self.to.add((row + r) * n + column);
+                            match len {
+                                LANES => to.cast::<F32s>().write_unaligned(values),
+                                _ => values.as_ptr().copy_to_nonoverlapping(to, len),
+                            }
+                        }
                     }
                 }
             }
         }
-    }
-}
-
-/// Stores sums, or as many as `to` has room for.
-#[inline(always)]
-fn store(sums: &F32s, to: &mut [f32], bias: Option<&[f32]>, add: bool) {
-    let mut values = *sums;
-    if let Some(bias) = bias {
-        values = plus(values, bias);
-    }
-    if add {
-        values = plus(values, to);
-    }
-    if to.len() == LANES {
-        to.copy_from_slice(&values);
-    } else {
-        to.copy_from_slice(&values[..to.len()]);
     }
 }
 

@@ -8,6 +8,18 @@ pub(crate) fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Multiplications that are worth another thread's being woken.
+const WORTH_A_THREAD: usize = 1 << 21;
+
+/// Threads of the present pool that `multiplications` are worth sharing among.
+pub(crate) fn threads_for(multiplications: usize) -> usize {
+    if multiplications < WORTH_A_THREAD {
+        1
+    } else {
+        threads()
+    }
+}
+
 /// `work(0)` to `work(jobs - 1)`, in any order.
 pub(crate) fn for_each(jobs: usize, work: impl Fn(usize) + Send + Sync) {
     if jobs < 2 || threads() == 1 {

@@ -11,8 +11,8 @@ use crate::reduce::Sum;
 
 /// Rounds of a loop in one measurement: about a millisecond.
 const ROUNDS: usize = 1 << 17;
-/// Measurements, of which the best counts: others may use the machine as well.
-const TRIES: usize = 40;
+/// Seconds of measurements, of which the best counts: others may use the machine as well.
+const SECONDS: f64 = 0.4;
 /// Values that lie beyond all caches.
 const VALUES: usize = 64 << 20;
 /// Values that a thread reads at a time.
@@ -43,12 +43,13 @@ pub fn bandwidth() -> f64 {
 
 /// The most that `work` did in a second, by its own count.
 fn best_rate(work: impl Fn() -> f64) -> f64 {
-    let rate = |_| {
+    let (start, mut best) = (Instant::now(), 0.0_f64);
+    while start.elapsed().as_secs_f64() < SECONDS {
         let start = Instant::now();
         let done = work();
-        done / start.elapsed().as_secs_f64()
-    };
-    (0..TRIES).map(rate).fold(0.0, f64::max)
+        best = best.max(done / start.elapsed().as_secs_f64());
+    }
+    best
 }
 
 /// Products in registers; the output is the number of operations.

@@ -6,13 +6,18 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Items of a cache line.
+const LINE: usize = 16;
+
 /// Calls `work` with `len` items, which hold anything. Calls may be nested.
 pub(crate) fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u32]) -> T) -> T {
     let mut items = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if items.len() < len {
-        items.resize(len, 0);
+    if items.len() < len + LINE {
+        items.resize(len + LINE, 0);
     }
-    let result = work(&mut items[..len]);
+    // From the beginning of a cache line on, so that vectors do not lie across two.
+    let first = items.as_ptr().align_offset(4 * LINE).min(LINE);
+    let result = work(&mut items[first..first + len]);
     FREE.with_borrow_mut(|free| free.push(items));
     result
 }
@@ -36,6 +41,18 @@ impl Shared {
     pub(crate) fn at(self, offset: usize) -> *mut f32 {
         self.0.wrapping_add(offset)
     }
+}
+
+/// `len` values, all of which `fill` writes.
+///
+/// # Safety
+/// `fill` writes every value and reads none before.
+pub(crate) unsafe fn filled(len: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    fill(Shared(values.as_mut_ptr()));
+    // SAFETY: there is room for `len`, and the caller says that they are written.
+    unsafe { values.set_len(len) };
+    values
 }
 
 /// Items of which each job writes its own part.

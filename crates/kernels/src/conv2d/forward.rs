@@ -10,7 +10,7 @@ use crate::scratch::{Shared, SharedItems, with_scratch};
 use crate::tile::{EMPTY, Walk, groups, tile};
 
 /// Items of packed pixels that a job keeps in the second-level cache.
-const BAND_ITEMS: usize = 96 << 10;
+const BAND_ITEMS: usize = 128 << 10;
 /// Vectors that a job should have, so that its tiles are full.
 const FEW_VECTORS: usize = 12;
 
@@ -143,15 +143,18 @@ pub(crate) struct Addends<'a> {
     pub(crate) bias: Option<&'a [f32]>,
 }
 
-/// Slides `window` over `images`, `[B, inputs, H, W]`, and stores the sums into `out`,
-/// `[B, outputs, ..spread.size]`.
-pub(crate) fn convolve(
+/// Slides `window` over `images`, `[B, inputs, H, W]`, and stores the sums at `to`,
+/// `[B, outputs, ..spread.size]`, without reading what is there.
+///
+/// # Safety
+/// `to` has room for the result, and nothing else uses it.
+pub(crate) unsafe fn convolve(
     images: &[f32],
     weight: &PackedTaps,
     window: Window,
     spread: Spread,
     addends: Addends<'_>,
-    out: &mut [f32],
+    to: Shared,
 ) {
     let PackedTaps {
         isa,
@@ -162,25 +165,24 @@ pub(crate) fn convolve(
     let image = inputs * window.input[0] * window.input[1];
     let result = outputs * spread.size[0] * spread.size[1];
     let [height, width] = window.output;
-    if out.is_empty() || window.pixels() == 0 {
+    if images.is_empty() || result == 0 || window.pixels() == 0 {
         return;
     }
-    let batch = out.len() / result;
+    let batch = images.len() / image;
     assert_eq!(images.len(), batch * image);
     assert!(addends.bias.is_none_or(|bias| bias.len() == outputs));
     let planes = inputs.div_ceil(isa.depth());
 
     // Bands of rows that fit into the cache, and are enough for all threads.
-    let jobs = 2 * parallel::threads();
+    let multiplications = batch * outputs * inputs * window.n_taps() * window.pixels();
+    let threads = parallel::threads_for(multiplications);
     let mut rows = height;
     while rows > 1 && planes * Layout::new(window, rows).plane() > BAND_ITEMS {
         rows = rows.div_ceil(2);
     }
-    if parallel::threads() > 1 {
-        let fair = (batch * height)
-            .div_ceil(jobs)
-            .max((FEW_VECTORS * LANES).div_ceil(width));
-        rows = rows.min(fair);
+    if threads > 1 {
+        let few = (FEW_VECTORS * LANES).div_ceil(width);
+        rows = rows.min((batch * height).div_ceil(2 * threads).max(few));
     }
     let bands = height.div_ceil(rows);
     let rows = height.div_ceil(bands);
@@ -189,13 +191,18 @@ pub(crate) fn convolve(
     let layout = Layout::new(window, rows);
     let len = planes * layout.plane();
     let together = match bands {
-        1 => (BAND_ITEMS / len.max(1)).clamp(1, batch.div_ceil(jobs)),
+        1 => (BAND_ITEMS / len.max(1)).clamp(1, batch.div_ceil(2 * threads)),
         _ => 1,
     };
-    let to = Shared::of(out);
+    let areas = batch.div_ceil(together) * bands;
+    // Where there are not enough of them, threads share the output channels.
+    let panels = outputs.div_ceil(ROWS);
+    let parts = threads.div_ceil(areas).min(panels);
+    let each = panels.div_ceil(parts) * ROWS;
     let taps = layout.taps();
-    parallel::for_each(batch.div_ceil(together) * bands, |job| {
-        let (first, band) = (job / bands * together, job % bands);
+    parallel::for_each(areas * parts, |job| {
+        let (area, part) = (job / parts, job % parts);
+        let (first, band) = (area / bands * together, area % bands);
         let count = together.min(batch - first);
         let first_row = band * rows;
         with_scratch(count * len + LANES, |packed| {
@@ -213,6 +220,7 @@ pub(crate) fn convolve(
             });
             isa.run(Convolve {
                 weight,
+                channels: [part * each, outputs.min((part + 1) * each)],
                 packed,
                 layout,
                 taps: &taps,
@@ -231,6 +239,8 @@ pub(crate) fn convolve(
 /// The sums of one band of a few images.
 struct Convolve<'a> {
     weight: &'a PackedTaps,
+    /// The first output channel, a multiple of 8, and the one after the last.
+    channels: [usize; 2],
     packed: &'a [u32],
     layout: Layout,
     taps: &'a [usize],
@@ -250,12 +260,7 @@ impl Job for Convolve<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let PackedTaps {
-            outputs,
-            inputs,
-            ref items,
-            ..
-        } = *self.weight;
+        let PackedTaps { inputs, items, .. } = self.weight;
         let plane = self.layout.plane();
         let planes = inputs.div_ceil(L::DEPTH);
         let walk = Walk {
@@ -266,8 +271,9 @@ impl Job for Convolve<'_> {
         let panel = ROWS * walk.depth();
         let vectors = self.pixels.div_ceil(LANES);
         let mut sums = EMPTY;
-        for first in (0..outputs).step_by(ROWS) {
-            let rows = ROWS.min(outputs - first);
+        let [first, end] = self.channels;
+        for first in (first..end).step_by(ROWS) {
+            let rows = ROWS.min(end - first);
             let a = &items[first / ROWS * panel..][..panel];
             for group in groups(self.count * vectors) {
                 let mut at = [0; VECTORS];
@@ -305,10 +311,12 @@ impl Convolve<'_> {
         let first = self.first_row * self.window.output[1] + q;
         if self.spread.stride == 1 {
             // SAFETY: pixels of this job's band; the result has `outputs` channels for each image.
-            let to = unsafe { std::slice::from_raw_parts_mut(self.to.add(channel + first), len) };
-            match to.first_chunk_mut::<LANES>() {
-                Some(to) => *to = values,
-                None => to.copy_from_slice(&values[..len]),
+            unsafe {
+                let to = self.to.add(channel + first);
+                match len {
+                    LANES => to.cast::<F32s>().write_unaligned(values),
+                    _ => values.as_ptr().copy_to_nonoverlapping(to, len),
+                }
             }
             return;
         }

@@ -14,6 +14,7 @@ use crate::conv2d::weight_gradient::weight_gradient;
 use crate::conv2d::window::{Phase, Window};
 use crate::operation::{self, Operation, Values};
 use crate::packs::{Form, Packs};
+use crate::scratch::{Shared, filled};
 use crate::twin;
 
 /// Stride and borders of a convolution, the same for both axes.
@@ -43,6 +44,7 @@ pub fn conv2d(
     let [batch, channels, height, width] = x.dims();
     let [outputs, inputs, kh, kw] = weight.dims();
     assert_eq!(channels, inputs, "channels of the image and of the weight");
+    assert!(inputs > 0 && options.stride > 0, "at least one channel, and a stride");
     assert_eq!(bias.dims(), [outputs], "one bias for each output channel");
     let [before, after] = options.padding;
     let slide = |input: usize, kernel: usize| {
@@ -113,8 +115,30 @@ impl Convolution {
     fn input_gradient(&self, weight: &FlexTensor, grad: &[f32]) -> FlexTensor {
         let [height, width] = self.window.input;
         let shape = [self.batch, self.inputs, height, width];
-        let mut out = vec![0.0; shape.iter().product()];
-        for (i, phase) in self.window.transposed().iter().enumerate() {
+        let phases = self.window.transposed();
+        let all = phases.iter().all(|phase| phase.window.n_taps() > 0);
+        let fill = |to: Shared| self.input_gradient_into(weight, grad, &phases, to);
+        let len = shape.iter().product();
+        let values = if all && self.outputs > 0 && self.window.pixels() > 0 {
+            // SAFETY: the phases cover all pixels, and a phase with taps writes its own.
+            unsafe { filled(len, fill) }
+        } else {
+            let mut values = vec![0.0; len];
+            fill(Shared::of(&mut values));
+            values
+        };
+        operation::tensor(values, shape)
+    }
+
+    /// Writes the pixels of all phases that have taps.
+    fn input_gradient_into(
+        &self,
+        weight: &FlexTensor,
+        grad: &[f32],
+        phases: &[Phase],
+        to: Shared,
+    ) {
+        for (i, phase) in phases.iter().enumerate() {
             if phase.window.n_taps() == 0 {
                 continue;
             }
@@ -126,16 +150,11 @@ impl Convolution {
                 stride: self.window.stride,
                 size: self.window.input,
             };
-            convolve(
-                grad,
-                &packed,
-                phase.window,
-                spread,
-                Addends::default(),
-                &mut out,
-            );
+            // SAFETY: `to` is the whole gradient, used by one phase after the other.
+            unsafe {
+                convolve(grad, &packed, phase.window, spread, Addends::default(), to);
+            }
         }
-        operation::tensor(out, shape)
     }
 }
 
@@ -148,20 +167,16 @@ impl Operation<3> for Convolution {
         });
         let [height, width] = self.window.output;
         let shape = [self.batch, self.outputs, height, width];
-        let mut out = vec![0.0; shape.iter().product()];
-        let addends = Addends {
-            bias: Some(&Values::of(bias)),
-        };
+        let (x, bias) = (Values::of(x), Values::of(bias));
+        let addends = Addends { bias: Some(&bias) };
         let spread = forward::Spread::dense(self.window);
-        convolve(
-            &Values::of(x),
-            &packed,
-            self.window,
-            spread,
-            addends,
-            &mut out,
-        );
-        operation::tensor(out, shape)
+        let fill = |to: Shared| {
+            // SAFETY: `to` is the whole result.
+            unsafe { convolve(&x, &packed, self.window, spread, addends, to) }
+        };
+        // SAFETY: every pixel of every channel gets its sum.
+        let values = unsafe { filled(shape.iter().product(), fill) };
+        operation::tensor(values, shape)
     }
 
     fn forward(&self, inputs: [FlexTensor; 3], _tracked: [bool; 3]) -> (FlexTensor, Self::Saved) {

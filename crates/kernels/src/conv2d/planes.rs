@@ -109,12 +109,13 @@ impl Job for PackPlanes<'_> {
             let more = L::DEPTH == 2 && channel + 1 < self.channels;
             let high = more.then(|| &self.image[(channel + 1) * area..][..area]);
             let values = rows.start * width..rows.end * width;
-            join::<L>(
-                &low[values.clone()],
-                high.map(|high| &high[values]),
-                self.band,
-            );
-            self.layout.spread(self.band, top, &rows, to);
+            let (low, high) = (&low[values.clone()], high.map(|high| &high[values]));
+            if self.layout.is_direct() {
+                self.layout.join_rows::<L>([low, high.unwrap_or_default()], top, &rows, to);
+            } else {
+                join::<L>(low, high.unwrap_or_default(), self.band);
+                self.layout.spread(self.band, top, &rows, to);
+            }
         }
     }
 }
@@ -123,11 +124,11 @@ fn clamp(row: isize, height: usize) -> usize {
     row.clamp(0, height as isize) as usize
 }
 
-/// Values of two channels as items; zeros are the second channel where there is none.
+/// Values of two channels as items; zeros are the second channel where it is empty.
 #[inline(always)]
-fn join<L: Lanes>(low: &[f32], high: Option<&[f32]>, items: &mut [u32]) {
+fn join<L: Lanes>(low: &[f32], high: &[f32], items: &mut [u32]) {
     for first in (0..low.len()).step_by(LANES) {
-        let high = high.map_or([0.0; LANES], |high| sixteen(&high[first..]));
+        let high = sixteen(high.get(first..).unwrap_or_default());
         // SAFETY: jobs only run for a set that the processor has.
         let joined = unsafe { L::join(sixteen(&low[first..]), high) };
         items[first..first + LANES].copy_from_slice(&joined);
@@ -146,6 +147,45 @@ fn sixteen(values: &[f32]) -> F32s {
 }
 
 impl Layout {
+    /// Whether rows are whole vectors that go into one copy.
+    fn is_direct(&self) -> bool {
+        let Window { input: [_, width], output, stride, .. } = self.window;
+        let same = stride == 1 && self.copies == 1 && width == output[1];
+        same && width.is_multiple_of(LANES) && (0..=(self.pitch - width) as isize).contains(&self.window.before[1])
+    }
+
+    /// Joins the input rows `rows` and lays them out at once, where that [is possible](Self::is_direct).
+    #[inline(always)]
+    fn join_rows<L: Lanes>(
+        &self,
+        [low, high]: [&[f32]; 2],
+        top: isize,
+        rows: &Range<usize>,
+        to: &mut [u32],
+    ) {
+        let [_, width] = self.window.input;
+        let before = self.window.before[1] as usize;
+        for (row, to) in to[..self.copy_len()].chunks_exact_mut(self.pitch).enumerate() {
+            let y = top + row as isize;
+            if y < rows.start as isize || y >= rows.end as isize {
+                to.fill(0);
+                continue;
+            }
+            let from = (y as usize - rows.start) * width;
+            let (border, to) = to.split_at_mut(before);
+            let (to, end) = to.split_at_mut(width);
+            zero(border);
+            zero(end);
+            for (i, to) in to.chunks_exact_mut(LANES).enumerate() {
+                let from = from + i * LANES;
+                let high = sixteen(high.get(from..).unwrap_or_default());
+                // SAFETY: jobs only run for a set that the processor has.
+                let items = unsafe { L::join(sixteen(&low[from..]), high) };
+                to.copy_from_slice(&items);
+            }
+        }
+    }
+
     /// Lays `items`, the input rows `rows`, out over all copies and phases; `top` is the input row
     /// of the first tap of the first pixel.
     #[inline(always)]
@@ -156,36 +196,30 @@ impl Layout {
             let to = &mut to[copy * self.copy_len()..][..self.copy_len()];
             // The first and the end of the columns that lie in the image.
             let shift = copy as isize - before[1];
-            let first = (-shift)
-                .max(0)
-                .unsigned_abs()
-                .div_ceil(stride)
-                .min(self.pitch);
-            let end = (width - shift)
-                .max(0)
-                .unsigned_abs()
-                .div_ceil(stride)
-                .min(self.pitch);
+            let first = (-shift).max(0).unsigned_abs().div_ceil(stride).min(self.pitch);
+            let end = (width - shift).max(0).unsigned_abs().div_ceil(stride).min(self.pitch);
             let end = end.max(first);
-            for (i, to) in to.chunks_exact_mut(self.pitch).enumerate() {
-                let (phase, row) = (i / self.phase_rows(), i % self.phase_rows());
-                let y = top + (row * stride + phase) as isize;
-                if y < rows.start as isize || y >= rows.end as isize {
-                    to.fill(0);
-                    continue;
-                }
-                let from = (y - rows.start as isize) * width + shift;
-                to[..first].fill(0);
-                to[end..].fill(0);
-                if first == end {
-                    continue;
-                }
-                let from = (from + (first * stride) as isize) as usize;
-                if stride == 1 {
-                    copy_items(&items[from..], &mut to[first..end]);
-                } else {
-                    for (j, to) in to[first..end].iter_mut().enumerate() {
-                        *to = items[from + j * stride];
+            for phase in 0..stride {
+                let to = &mut to[phase * self.phase_rows() * self.pitch..];
+                for (row, to) in to.chunks_exact_mut(self.pitch).take(self.phase_rows()).enumerate() {
+                    let y = top + (row * stride + phase) as isize;
+                    if y < rows.start as isize || y >= rows.end as isize {
+                        zero(to);
+                        continue;
+                    }
+                    zero(&mut to[..first]);
+                    zero(&mut to[end..]);
+                    if first == end {
+                        continue;
+                    }
+                    let from = (y - rows.start as isize) * width + shift;
+                    let from = &items[(from + (first * stride) as isize) as usize..];
+                    if stride == 1 {
+                        copy_short(from, &mut to[first..end]);
+                    } else {
+                        for (j, to) in to[first..end].iter_mut().enumerate() {
+                            *to = from[j * stride];
+                        }
                     }
                 }
             }
@@ -193,17 +227,28 @@ impl Layout {
     }
 }
 
-/// A copy without a library call, which a short row would wait for.
+/// A copy without a library call, which a short row would wait for: the last 8 items may be copied
+/// twice.
 #[inline(always)]
-fn copy_items(from: &[u32], to: &mut [u32]) {
+fn copy_short(from: &[u32], to: &mut [u32]) {
     let n = to.len();
-    for (from, to) in from[..n].chunks(8).zip(to.chunks_mut(8)) {
-        if let (Some(from), Some(to)) = (from.first_chunk::<8>(), to.first_chunk_mut::<8>()) {
+    let from = &from[..n];
+    if n < 8 {
+        for (from, to) in from.iter().zip(to) {
             *to = *from;
-        } else {
-            for (from, to) in from.iter().zip(to) {
-                *to = *from;
-            }
         }
+        return;
+    }
+    for i in (0..n / 8).map(|i| 8 * i).chain([n - 8]) {
+        let eight: [u32; 8] = from[i..i + 8].try_into().unwrap_or_default();
+        to[i..i + 8].copy_from_slice(&eight);
+    }
+}
+
+/// Zeros without a library call.
+#[inline(always)]
+fn zero(to: &mut [u32]) {
+    for to in to {
+        *to = 0;
     }
 }

@@ -12,6 +12,8 @@ use crate::scratch::{Shared, SharedItems, with_scratch};
 
 /// Items of packed images that are worked on together.
 const GROUP_ITEMS: usize = 128 << 10;
+/// Steps whose gradients stay in the first-level cache while all rows of a job use them.
+const BLOCK_STEPS: usize = 128;
 /// Rows of sums that make a job.
 const JOB_ROWS: usize = 8 * ROWS;
 
@@ -95,7 +97,6 @@ pub(crate) fn weight_gradient(
     with_scratch(sums_len + group * (lens[0] + lens[1]), |items| {
         let (sums, packed) = items.split_at_mut(sums_len);
         let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-        sums.fill(0.0);
         let to = Shared::of(sums);
         let (x, dy) = packed.split_at_mut(group * lens[0]);
         for first in (0..batch).step_by(group) {
@@ -126,6 +127,7 @@ pub(crate) fn weight_gradient(
                     x: &x[..count * lens[0]],
                     dy: &dy[..count * lens[1]],
                     count,
+                    fresh: first == 0,
                     rows: [job * JOB_ROWS, n_rows.min((job + 1) * JOB_ROWS)],
                     outputs,
                     to,
@@ -258,6 +260,8 @@ struct Sums<'a> {
     dy: &'a [u32],
     /// Images.
     count: usize,
+    /// Whether there are no sums yet.
+    fresh: bool,
     rows: [usize; 2],
     outputs: usize,
     to: Shared,
@@ -267,7 +271,6 @@ struct Sums<'a> {
 /// to row, and the items of the other operand of an image.
 #[derive(Clone, Copy)]
 struct Pixels {
-    images: usize,
     image_bytes: usize,
     image_items: usize,
     rows: usize,
@@ -292,7 +295,6 @@ impl Job for Sums<'_> {
         let bytes = 4 / L::DEPTH;
         let rows = layout.window.output[0];
         let pixels = Pixels {
-            images: count,
             image_bytes: self.x.len() / count * 4,
             image_items: self.dy.len() / count,
             rows,
@@ -302,56 +304,77 @@ impl Job for Sums<'_> {
         };
         let columns = outputs.div_ceil(width) * width;
         let panel = width * rows * layout.steps();
+        let block = (BLOCK_STEPS / layout.steps()).max(1);
         for first_column in (0..outputs).step_by(width) {
             let vectors = (outputs - first_column).min(width).div_ceil(LANES);
             let b = &self.dy[first_column / width * panel..];
-            for first in (self.rows[0]..self.rows[1]).step_by(ROWS) {
-                // Rows after the last one repeat it; their sums are not wanted.
-                let offsets: [usize; ROWS] = std::array::from_fn(|r| {
-                    let row = (first + r).min(self.rows[1] - 1);
-                    let (channel, tap) = (row / n_taps, row % n_taps);
-                    (channel * layout.channel() + layout.tap(tap)) * bytes
-                });
-                let farthest = offsets.iter().max().copied().unwrap_or(0);
-                let in_image = (rows - 1) * pixels.row_bytes + 4 * pixels.steps;
-                assert!(farthest + in_image <= pixels.image_bytes);
-                assert!((count - 1) * pixels.image_items + panel <= b.len());
-                let a = offsets.map(|offset| self.x.as_ptr().cast::<u8>().wrapping_add(offset));
-                for row in (0..ROWS.min(self.rows[1] - first)).step_by(L::TILE_ROWS) {
-                    let to = self.to.at((first + row) * columns + first_column);
-                    // SAFETY: jobs only run for a set that the processor has; the walks stay within
-                    // the packs, as asserted; the sums are padded to whole tiles, and each job has
-                    // its own rows of them.
-                    unsafe {
-                        let b = b.as_ptr();
-                        match (L::TILE_ROWS, L::TILE_VECTORS, vectors) {
-                            (8, 3, 1) => tile::<L, 8, 1>(&a[row..], b, pixels, to, columns),
-                            (8, 3, 2) => tile::<L, 8, 2>(&a[row..], b, pixels, to, columns),
-                            (8, 3, _) => tile::<L, 8, 3>(&a[row..], b, pixels, to, columns),
-                            (4, ..) => {
-                                for v in (0..vectors).map(|v| v * LANES) {
-                                    tile::<L, 4, 1>(
-                                        &a[row..],
-                                        b.add(v),
-                                        pixels,
-                                        to.add(v),
-                                        columns,
-                                    );
-                                }
-                            }
-                            _ => {
-                                for v in (0..vectors).map(|v| v * LANES) {
-                                    tile::<L, 2, 1>(
-                                        &a[row..],
-                                        b.add(v),
-                                        pixels,
-                                        to.add(v),
-                                        columns,
-                                    );
-                                }
-                            }
-                        }
+            assert!((count - 1) * pixels.image_items + panel <= b.len());
+            let lines = count * rows;
+            for line in (0..lines).step_by(block) {
+                let lines = [line, lines.min(line + block)];
+                let fresh = self.fresh && line == 0;
+                for first in (self.rows[0]..self.rows[1]).step_by(ROWS) {
+                    // Rows after the last one repeat it; their sums are not wanted.
+                    let offsets: [usize; ROWS] = std::array::from_fn(|r| {
+                        let row = (first + r).min(self.rows[1] - 1);
+                        let (channel, tap) = (row / n_taps, row % n_taps);
+                        (channel * layout.channel() + layout.tap(tap)) * bytes
+                    });
+                    let farthest = offsets.iter().max().copied().unwrap_or(0);
+                    let in_image = (rows - 1) * pixels.row_bytes + 4 * pixels.steps;
+                    assert!(farthest + in_image <= pixels.image_bytes);
+                    let x = self.x.as_ptr().cast::<u8>();
+                    let a = offsets.map(|offset| x.wrapping_add(offset));
+                    for row in (0..ROWS.min(self.rows[1] - first)).step_by(L::TILE_ROWS) {
+                        let to = self.to.at((first + row) * columns + first_column);
+                        let walk = Lines { pixels, lines, fresh, columns };
+                        // SAFETY: jobs only run for a set that the processor has; the walks stay
+                        // within the packs, as asserted; the sums are padded to whole tiles, and
+                        // each job has its own rows of them.
+                        unsafe { tiles::<L>(&a[row..], (b.as_ptr(), vectors), walk, to) };
                     }
+                }
+            }
+        }
+    }
+}
+
+/// The part of a walk that a tile makes at once: rows of pixels, counted through all images.
+#[derive(Clone, Copy)]
+struct Lines {
+    pixels: Pixels,
+    lines: [usize; 2],
+    /// Whether there are no sums yet.
+    fresh: bool,
+    /// Sums from row to row.
+    columns: usize,
+}
+
+/// One tile, or as many as the registers of `L` need for `vectors` vectors.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn tiles<L: Lanes>(
+    a: &[*const u8],
+    (b, vectors): (*const u32, usize),
+    walk: Lines,
+    to: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (L::TILE_ROWS, L::TILE_VECTORS, vectors) {
+            (8, 3, 1) => tile::<L, 8, 1>(a, b, walk, to),
+            (8, 3, 2) => tile::<L, 8, 2>(a, b, walk, to),
+            (8, 3, _) => tile::<L, 8, 3>(a, b, walk, to),
+            (4, ..) => {
+                for v in (0..vectors).map(|v| v * LANES) {
+                    tile::<L, 4, 1>(a, b.add(v), walk, to.add(v));
+                }
+            }
+            _ => {
+                for v in (0..vectors).map(|v| v * LANES) {
+                    tile::<L, 2, 1>(a, b.add(v), walk, to.add(v));
                 }
             }
         }
@@ -361,42 +384,46 @@ impl Job for Sums<'_> {
 /// Adds to `R` rows times `V` vectors of sums.
 ///
 /// # Safety
-/// The processor has `L`; the first `R` of `a` and `b` are good for the walk over `pixels`, and `to`
-/// for the tile.
+/// The processor has `L`; the first `R` of `a` and `b` are good for the walk, and `to` for the tile.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     a: &[*const u8],
     b: *const u32,
-    pixels: Pixels,
+    walk: Lines,
     to: *mut f32,
-    columns: usize,
 ) {
+    let Lines { pixels, lines, fresh, columns } = walk;
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[L::zero(); V]; R];
-        for r in 0..R {
-            for v in 0..V {
-                sums[r][v] = L::load_sum(to.add(r * columns + v * LANES));
+        if !fresh {
+            for r in 0..R {
+                for v in 0..V {
+                    sums[r][v] = L::load_sum(to.add(r * columns + v * LANES));
+                }
             }
         }
         let starts: [*const u8; R] = std::array::from_fn(|r| a[r]);
-        for image in 0..pixels.images {
-            let mut b = b.add(image * pixels.image_items);
-            for row in 0..pixels.rows {
-                let offset = image * pixels.image_bytes + row * pixels.row_bytes;
-                for step in 0..pixels.steps {
-                    let mut vectors = [L::load(b); V];
-                    for v in 1..V {
-                        vectors[v] = L::load(b.add(v * LANES));
-                    }
-                    for r in 0..R {
-                        let value = L::splat(starts[r].add(offset + 4 * step).cast());
-                        for v in 0..V {
-                            sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
-                        }
-                    }
-                    b = b.add(pixels.width);
+        let (mut image, mut row) = (lines[0] / pixels.rows, lines[0] % pixels.rows);
+        for _ in lines[0]..lines[1] {
+            let offset = image * pixels.image_bytes + row * pixels.row_bytes;
+            let mut b = b.add(image * pixels.image_items + row * pixels.steps * pixels.width);
+            for step in 0..pixels.steps {
+                let mut vectors = [L::load(b); V];
+                for v in 1..V {
+                    vectors[v] = L::load(b.add(v * LANES));
                 }
+                for r in 0..R {
+                    let value = L::splat(starts[r].add(offset + 4 * step).cast());
+                    for v in 0..V {
+                        sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
+                    }
+                }
+                b = b.add(pixels.width);
+            }
+            row += 1;
+            if row == pixels.rows {
+                (image, row) = (image + 1, 0);
             }
         }
         for r in 0..R {

@@ -64,11 +64,11 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
-        low.map(f32::to_bits)
+        bytemuck::cast(low)
     }
 
     #[inline(always)]
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES] {
-        values[0].map(f32::to_bits)
+        bytemuck::cast(values[0])
     }
 }

@@ -59,7 +59,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
-        low.map(f32::to_bits)
+        bytemuck::cast(low)
     }
 
     #[inline(always)]
@@ -192,14 +192,15 @@ const EXCHANGES: [[[u32; LANES]; 2]; 4] = {
 /// The processor has AVX-512 F.
 #[inline(always)]
 unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
-    // SAFETY: the caller's promise; the rows are 64 bytes long.
+    // SAFETY: the caller's promise; the types have the same size, and all bits are good items.
     unsafe {
-        let mut rows = rows.map(|row| _mm512_loadu_si512(row.as_ptr().cast()));
+        // Closures would be compiled for the smallest set: whole arrays change their type instead.
+        let mut rows = transmute::<[[u32; LANES]; LANES], [__m512i; LANES]>(*rows);
         round::<8>(&mut rows, &EXCHANGES[0]);
         round::<4>(&mut rows, &EXCHANGES[1]);
         round::<2>(&mut rows, &EXCHANGES[2]);
         round::<1>(&mut rows, &EXCHANGES[3]);
-        rows.map(|row| transmute::<__m512i, [u32; LANES]>(row))
+        transmute::<[__m512i; LANES], [[u32; LANES]; LANES]>(rows)
     }
 }
 
@@ -207,11 +208,9 @@ unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
 /// The processor has AVX-512 F.
 #[inline(always)]
 unsafe fn round<const HALF: usize>(rows: &mut [__m512i; LANES], exchange: &[[u32; LANES]; 2]) {
-    // SAFETY: the caller's promise; the orders are 64 bytes long.
+    // SAFETY: as above.
     unsafe {
-        let [first, second] = exchange
-            .each_ref()
-            .map(|order| _mm512_loadu_si512(order.as_ptr().cast()));
+        let [first, second] = transmute::<[[u32; LANES]; 2], [__m512i; 2]>(*exchange);
         for pair in 0..LANES / 2 {
             let i = pair / HALF * 2 * HALF + pair % HALF;
             let (a, b) = (rows[i], rows[i + HALF]);

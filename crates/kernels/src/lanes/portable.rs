@@ -53,11 +53,11 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
-        low.map(f32::to_bits)
+        bytemuck::cast(low)
     }
 
     #[inline(always)]
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES] {
-        values[0].map(f32::to_bits)
+        bytemuck::cast(values[0])
     }
 }
