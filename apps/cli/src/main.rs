@@ -68,6 +68,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    dreamsmith_kernels::keep_freed_memory();
     let Cli { command, global } = Cli::parse();
     let console = Console::new(global.json, global.quiet);
     match run(command, &global, &console) {

@@ -31,6 +31,26 @@ pub struct TrainState {
     pub optimizer: ModuleOptimizer,
 }
 
+impl TrainState {
+    /// One step of the optimiser and of all averages.
+    fn update(&mut self, spec: &TrainSpec, learning_rate: f64, gradients: GradientsParams) {
+        // burn's optimiser only takes a module with autodiff.
+        let weights = self.weights.clone().train();
+        let weights = self.optimizer.step(learning_rate, weights, gradients);
+        self.weights = weights.valid();
+        self.step += 1;
+        let follow = |average: &mut UNet2DModel, ema: EmaSpec| {
+            let decay = ema.decay(self.step);
+            let old = std::mem::replace(average, self.weights.clone());
+            *average = blend(old, decay, &self.weights, 1.0 - decay);
+        };
+        for (track, &sigma_rel) in self.tracks.iter_mut().zip(spec.snapshots.sigma_rels()) {
+            follow(track, EmaSpec::Power { sigma_rel });
+        }
+        follow(&mut self.average, spec.ema);
+    }
+}
+
 /// What one step did.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
@@ -133,27 +153,9 @@ impl Trainer {
             });
         }
         let learning_rate = self.spec.learning_rate.at(step, self.spec.train.steps);
-        let state = &mut self.state;
-        // burn's optimiser only takes a module with autodiff.
-        let weights = state.weights.clone().train();
-        let weights = state.optimizer.step(learning_rate, weights, gradients);
-        state.weights = weights.valid();
-        state.step = step + 1;
-        let decay = self.spec.ema.decay(state.step);
-        for (track, sigma_rel) in state
-            .tracks
-            .iter_mut()
-            .zip(self.spec.snapshots.sigma_rels())
-        {
-            let decay = EmaSpec::Power {
-                sigma_rel: *sigma_rel,
-            }
-            .decay(state.step);
-            let old = std::mem::replace(track, state.weights.clone());
-            *track = blend(old, decay, &state.weights, 1.0 - decay);
-        }
-        let old = std::mem::replace(&mut state.average, state.weights.clone());
-        state.average = blend(old, decay, &state.weights, 1.0 - decay);
+        let (spec, state) = (&self.spec, &mut self.state);
+        // In the pool, where its many short passes find the other threads faster than from outside.
+        rayon::scope(|_| state.update(spec, learning_rate, gradients));
         Ok(StepReport {
             step: state.step,
             loss,
@@ -178,11 +180,10 @@ impl Trainer {
     /// added up in their order, so that the number of threads changes nothing.
     fn gradients(&self) -> (f64, GradientsParams) {
         let parts = self.spec.train.batch / self.spec.train.micro_batch;
-        let parts = self.workers.map(parts, |part| self.micro_batch(part));
+        let add = |(a, sum), (b, more)| (a + b, add_gradients(&self.state.weights, sum, more));
         let empty = (0.0, GradientsParams::new());
-        parts.into_iter().fold(empty, |(a, sum), (b, more)| {
-            (a + b, add_gradients(&self.state.weights, sum, more))
-        })
+        self.workers
+            .fold(parts, empty, |part| self.micro_batch(part), add)
     }
 
     /// Forward and backward of micro-batch `part` of the present step.

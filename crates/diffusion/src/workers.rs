@@ -45,7 +45,8 @@ impl Workers {
         add: impl Fn(S, T) -> S + Sync,
     ) -> S {
         if self.0.is_empty() {
-            return (0..jobs).map(work).fold(sum, add);
+            // In the pool, where an operation finds the other threads faster than from outside.
+            return rayon::scope(|_| (0..jobs).map(&work).fold(sum, &add));
         }
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Done {

@@ -18,7 +18,9 @@ fn json(lab: &Lab, arguments: &str) -> Outcome<Value> {
 fn every_command_explains_itself() -> Outcome {
     let lab = Lab::new()?;
     let help = lab.succeeds("--help")?.out;
-    for command in ["imagine", "train", "average", "forward", "data", "info"] {
+    for command in [
+        "imagine", "train", "average", "forward", "data", "info", "bench",
+    ] {
         assert!(help.contains(command), "{help}");
     }
     for command in [
@@ -28,6 +30,7 @@ fn every_command_explains_itself() -> Outcome {
         "forward",
         "data emoji",
         "info",
+        "bench",
     ] {
         let help = lab.succeeds(&format!("{command} --help"))?.out;
         let example = format!("\n  dreamsmith {command} ");

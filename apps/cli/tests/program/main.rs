@@ -1,6 +1,7 @@
 //! The real program in a temporary folder: what it prints, writes, and says when the input is bad.
 
 mod bad_input;
+mod bench;
 mod commands;
 mod imagine;
 mod lab;
