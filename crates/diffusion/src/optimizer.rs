@@ -119,7 +119,12 @@ impl Optimizer for AdamW {
         gradient: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let AdaptiveMomentumState { time, moment_1, moment_2, .. } = match state {
+        let AdaptiveMomentumState {
+            time,
+            moment_1,
+            moment_2,
+            ..
+        } = match state {
             Some(state) => state.momentum,
             None => AdaptiveMomentumState::new(0, gradient.zeros_like(), gradient.zeros_like()),
         };

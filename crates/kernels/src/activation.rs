@@ -74,9 +74,9 @@ impl Activation for Identity {
 impl Activation for Silu {
     #[inline(always)]
     fn value<L: Lanes>(self, mut x: F32s) -> F32s {
-        let e = exp::<L>(x.map(|x| -x));
+        let s = sigmoid::<L>(x);
         for i in 0..LANES {
-            x[i] /= 1.0 + e[i];
+            x[i] *= s[i];
         }
         x
     }
@@ -84,13 +84,26 @@ impl Activation for Silu {
     /// s (1 + x (1 - s)) with s = 1 / (1 + e^-x), which is 0 where e^-x is infinite.
     #[inline(always)]
     fn slope<L: Lanes>(self, mut x: F32s) -> F32s {
-        let e = exp::<L>(x.map(|x| -x));
+        let s = sigmoid::<L>(x);
         for i in 0..LANES {
-            let s = 1.0 / (1.0 + e[i]);
-            x[i] = s * L::mul_add(x[i], 1.0 - s, 1.0);
+            x[i] = s[i] * L::mul_add(x[i], 1.0 - s[i], 1.0);
         }
         x
     }
+}
+
+/// 1 / (1 + e^-x), which is 0 where e^-x is infinite.
+#[inline(always)]
+fn sigmoid<L: Lanes>(mut x: F32s) -> F32s {
+    for x in &mut x {
+        *x = -*x;
+    }
+    let mut e = exp::<L>(x);
+    for e in &mut e {
+        *e += 1.0;
+    }
+    // SAFETY: jobs only run for a set that the processor has.
+    unsafe { L::reciprocal(e) }
 }
 
 /// Phi(-|x|) e^(x^2/2) = t (P0 + P1 t + P2 t^2 + ..) with t = 1 / (1 + `SCALE` |x|), fitted for |x| to 14,
@@ -111,15 +124,20 @@ const TAIL: [f32; 9] = [
 /// Phi(x), and e^(-x^2/2).
 #[inline(always)]
 fn normal<L: Lanes>(x: F32s) -> [F32s; 2] {
-    let bell = exp::<L>(x.map(|x| x * x * -0.5));
-    let mut phi = [0.0; LANES];
+    let (mut square, mut t, mut phi) = (x, x, x);
     for i in 0..LANES {
-        let t = 1.0 / L::mul_add(x[i].abs(), SCALE, 1.0);
+        square[i] = x[i] * x[i] * -0.5;
+        t[i] = L::mul_add(x[i].abs(), SCALE, 1.0);
+    }
+    let bell = exp::<L>(square);
+    // SAFETY: jobs only run for a set that the processor has.
+    let t = unsafe { L::reciprocal(t) };
+    for i in 0..LANES {
         let mut sum = TAIL[0];
         for coefficient in &TAIL[1..] {
-            sum = L::mul_add(sum, t, *coefficient);
+            sum = L::mul_add(sum, t[i], *coefficient);
         }
-        let tail = sum * t * bell[i];
+        let tail = sum * t[i] * bell[i];
         phi[i] = if x[i] < 0.0 { tail } else { 1.0 - tail };
     }
     [phi, bell]

@@ -107,7 +107,10 @@ impl Network {
     }
 
     /// One evaluation: images side by side, each on one thread, where there are enough of them.
-    pub(super) fn forward(self, batch: usize) -> anyhow::Result<impl FnMut() -> Vec<Tensor<4>> + Send> {
+    pub(super) fn forward(
+        self,
+        batch: usize,
+    ) -> anyhow::Result<impl FnMut() -> Vec<Tensor<4>> + Send> {
         let each = if batch < rayon::current_num_threads() {
             batch
         } else {

@@ -44,7 +44,10 @@ pub fn conv2d(
     let [batch, channels, height, width] = x.dims();
     let [outputs, inputs, kh, kw] = weight.dims();
     assert_eq!(channels, inputs, "channels of the image and of the weight");
-    assert!(inputs > 0 && options.stride > 0, "at least one channel, and a stride");
+    assert!(
+        inputs > 0 && options.stride > 0,
+        "at least one channel, and a stride"
+    );
     assert_eq!(bias.dims(), [outputs], "one bias for each output channel");
     let [before, after] = options.padding;
     let slide = |input: usize, kernel: usize| {
@@ -131,13 +134,7 @@ impl Convolution {
     }
 
     /// Writes the pixels of all phases that have taps.
-    fn input_gradient_into(
-        &self,
-        weight: &FlexTensor,
-        grad: &[f32],
-        phases: &[Phase],
-        to: Shared,
-    ) {
+    fn input_gradient_into(&self, weight: &FlexTensor, grad: &[f32], phases: &[Phase], to: Shared) {
         for (i, phase) in phases.iter().enumerate() {
             if phase.window.n_taps() == 0 {
                 continue;

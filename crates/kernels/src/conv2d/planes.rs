@@ -111,7 +111,8 @@ impl Job for PackPlanes<'_> {
             let values = rows.start * width..rows.end * width;
             let (low, high) = (&low[values.clone()], high.map(|high| &high[values]));
             if self.layout.is_direct() {
-                self.layout.join_rows::<L>([low, high.unwrap_or_default()], top, &rows, to);
+                self.layout
+                    .join_rows::<L>([low, high.unwrap_or_default()], top, &rows, to);
             } else {
                 join::<L>(low, high.unwrap_or_default(), self.band);
                 self.layout.spread(self.band, top, &rows, to);
@@ -149,9 +150,15 @@ fn sixteen(values: &[f32]) -> F32s {
 impl Layout {
     /// Whether rows are whole vectors that go into one copy.
     fn is_direct(&self) -> bool {
-        let Window { input: [_, width], output, stride, .. } = self.window;
+        let Window {
+            input: [_, width],
+            output,
+            stride,
+            ..
+        } = self.window;
         let same = stride == 1 && self.copies == 1 && width == output[1];
-        same && width.is_multiple_of(LANES) && (0..=(self.pitch - width) as isize).contains(&self.window.before[1])
+        same && width.is_multiple_of(LANES)
+            && (0..=(self.pitch - width) as isize).contains(&self.window.before[1])
     }
 
     /// Joins the input rows `rows` and lays them out at once, where that [is possible](Self::is_direct).
@@ -165,7 +172,10 @@ impl Layout {
     ) {
         let [_, width] = self.window.input;
         let before = self.window.before[1] as usize;
-        for (row, to) in to[..self.copy_len()].chunks_exact_mut(self.pitch).enumerate() {
+        for (row, to) in to[..self.copy_len()]
+            .chunks_exact_mut(self.pitch)
+            .enumerate()
+        {
             let y = top + row as isize;
             if y < rows.start as isize || y >= rows.end as isize {
                 to.fill(0);
@@ -196,12 +206,24 @@ impl Layout {
             let to = &mut to[copy * self.copy_len()..][..self.copy_len()];
             // The first and the end of the columns that lie in the image.
             let shift = copy as isize - before[1];
-            let first = (-shift).max(0).unsigned_abs().div_ceil(stride).min(self.pitch);
-            let end = (width - shift).max(0).unsigned_abs().div_ceil(stride).min(self.pitch);
+            let first = (-shift)
+                .max(0)
+                .unsigned_abs()
+                .div_ceil(stride)
+                .min(self.pitch);
+            let end = (width - shift)
+                .max(0)
+                .unsigned_abs()
+                .div_ceil(stride)
+                .min(self.pitch);
             let end = end.max(first);
             for phase in 0..stride {
                 let to = &mut to[phase * self.phase_rows() * self.pitch..];
-                for (row, to) in to.chunks_exact_mut(self.pitch).take(self.phase_rows()).enumerate() {
+                for (row, to) in to
+                    .chunks_exact_mut(self.pitch)
+                    .take(self.phase_rows())
+                    .enumerate()
+                {
                     let y = top + (row * stride + phase) as isize;
                     if y < rows.start as isize || y >= rows.end as isize {
                         zero(to);

@@ -327,7 +327,12 @@ impl Job for Sums<'_> {
                     let a = offsets.map(|offset| x.wrapping_add(offset));
                     for row in (0..ROWS.min(self.rows[1] - first)).step_by(L::TILE_ROWS) {
                         let to = self.to.at((first + row) * columns + first_column);
-                        let walk = Lines { pixels, lines, fresh, columns };
+                        let walk = Lines {
+                            pixels,
+                            lines,
+                            fresh,
+                            columns,
+                        };
                         // SAFETY: jobs only run for a set that the processor has; the walks stay
                         // within the packs, as asserted; the sums are padded to whole tiles, and
                         // each job has its own rows of them.
@@ -392,7 +397,12 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     walk: Lines,
     to: *mut f32,
 ) {
-    let Lines { pixels, lines, fresh, columns } = walk;
+    let Lines {
+        pixels,
+        lines,
+        fresh,
+        columns,
+    } = walk;
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[L::zero(); V]; R];

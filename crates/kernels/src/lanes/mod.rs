@@ -63,6 +63,15 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
     }
 
+    /// 1 / x for x >= 1, to about a unit in the last place; NaN stays NaN.
+    #[inline(always)]
+    unsafe fn reciprocal(mut x: F32s) -> F32s {
+        for x in &mut x {
+            *x = 1.0 / *x;
+        }
+        x
+    }
+
     /// a b + c.
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
