@@ -93,10 +93,9 @@ impl Order {
                 let (low, high) = items.split_at(ROWS);
                 let start = first * steps + step * ROWS;
                 to[start..][..ROWS].copy_from_slice(low);
-                if let Some(to) = to.get_mut(start + ROWS * steps..) {
-                    if to.len() >= ROWS {
-                        to[..ROWS].copy_from_slice(high);
-                    }
+                let start = start + ROWS * steps;
+                if let Some(to) = to.get_mut(start..start + ROWS) {
+                    to.copy_from_slice(high);
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! AVX-512, in f32 and with products of bf16 pairs.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
-    _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+    __m512, __m512bh, __m512i, _CMP_NGT_UQ, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_maskz_mul_ps, _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
 };
 use std::mem::transmute;
 
@@ -233,6 +233,9 @@ unsafe fn round<const HALF: usize>(rows: &mut [__m512i; LANES], exchange: &[[u32
     }
 }
 
+/// Its reciprocal is a normal number.
+const LARGEST: f32 = 8e37;
+
 /// An estimate of 14 bits and one step of Newton's, in half the time of a division.
 ///
 /// # Safety
@@ -241,10 +244,11 @@ unsafe fn round<const HALF: usize>(rows: &mut [__m512i; LANES], exchange: &[[u32
 unsafe fn reciprocal(x: F32s) -> F32s {
     // SAFETY: the caller's promise; the types have the same size.
     unsafe {
-        // Infinity times 0 would be NaN. The second operand is kept if it is NaN.
-        let x = _mm512_min_ps(_mm512_set1_ps(f32::MAX), transmute::<F32s, __m512>(x));
+        let x = transmute::<F32s, __m512>(x);
         let estimate = _mm512_rcp14_ps(x);
         let rest = _mm512_fnmadd_ps(x, estimate, _mm512_set1_ps(2.0));
-        transmute::<__m512, F32s>(_mm512_mul_ps(estimate, rest))
+        // 0 where the result is no normal number, as infinity times 0 would be NaN.
+        let normal = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(x, _mm512_set1_ps(LARGEST));
+        transmute::<__m512, F32s>(_mm512_maskz_mul_ps(normal, estimate, rest))
     }
 }

@@ -9,7 +9,9 @@ use crate::golden::{CONDITIONAL, Case, UNCONDITIONAL, folder, values};
 
 const BATCH: usize = 8;
 
-fn net() -> UNet2DModel {
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+fn net(precision: Precision) -> UNet2DModel {
     let config = UNet2DConfig {
         down_block_types: vec![
             DownBlockType::AttnDownBlock2D,
@@ -21,7 +23,7 @@ fn net() -> UNet2DModel {
         num_class_embeds: Some(10),
         ..UNet2DConfig::default()
     };
-    config.init(1, &Device::flex(), Precision::F32).unwrap()
+    config.init(1, &Device::flex(), precision).unwrap()
 }
 
 /// The outputs for images `first..first + n` of a fixed batch.
@@ -40,13 +42,18 @@ fn outputs(net: &UNet2DModel, first: usize, n: usize) -> Vec<f32> {
 
 #[test]
 fn the_batch_changes_nothing() {
-    let net = net();
-    let together = outputs(&net, 0, BATCH);
-    for n in [1, 2, 3] {
-        let parts = (0..BATCH)
-            .step_by(n)
-            .flat_map(|first| outputs(&net, first, n.min(BATCH - first)));
-        assert!(parts.eq(together.iter().copied()), "batches of {n}");
+    for precision in PRECISIONS {
+        let net = net(precision);
+        let together = outputs(&net, 0, BATCH);
+        for n in [1, 2, 3] {
+            let parts = (0..BATCH)
+                .step_by(n)
+                .flat_map(|first| outputs(&net, first, n.min(BATCH - first)));
+            assert!(
+                parts.eq(together.iter().copied()),
+                "batches of {n} in {precision}"
+            );
+        }
     }
 }
 
@@ -61,13 +68,18 @@ fn the_batch_changes_nothing_for_any_kind_of_network() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let net = net();
+    for precision in PRECISIONS {
+        threads_change_nothing(&net(precision));
+    }
+}
+
+fn threads_change_nothing(net: &UNet2DModel) {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| (outputs(&net, 0, BATCH), outputs(&net, 0, 1)))
+        pool.install(|| (outputs(net, 0, BATCH), outputs(net, 0, 1)))
     };
     let single = run(1);
     assert_eq!(single, run(2));

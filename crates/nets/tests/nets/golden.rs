@@ -51,15 +51,19 @@ pub fn folder(case: &str) -> PathBuf {
 
 impl Case {
     pub fn load(case: &str, folder: &Path, device: &Device) -> Self {
+        Self::load_in(Precision::F32, case, folder, device)
+    }
+
+    pub fn load_in(precision: Precision, case: &str, folder: &Path, device: &Device) -> Self {
         let inputs = Inputs::read(&self::folder(case), device);
         if UNCONDITIONAL.contains(&case) {
             Self::Unconditional(
-                Box::new(UNet2DModel::load(folder, device, Precision::F32).unwrap()),
+                Box::new(UNet2DModel::load(folder, device, precision).unwrap()),
                 inputs,
             )
         } else {
             Self::Conditional(
-                Box::new(UNet2DConditionModel::load(folder, device, Precision::F32).unwrap()),
+                Box::new(UNet2DConditionModel::load(folder, device, precision).unwrap()),
                 inputs,
             )
         }
