@@ -30,7 +30,7 @@ pub mod twin;
 pub use activation::{geglu, gelu, silu};
 pub use adamw::{AdamW, adamw, adamw_with_average, add, blend, square_norm};
 pub use attention::attention;
-pub use conv2d::{Conv2dOptions, conv2d};
+pub use conv2d::{Conv2dOptions, conv2d, conv2d_doubled};
 pub use group_norm::{Act, GroupNormOptions, group_norm, group_norm_modulated, group_norm_shifted};
 pub use in_place::in_place;
 pub use isa::{Isa, Precision};

@@ -83,7 +83,7 @@ impl Linear {
         let grad = rows(grad, outputs);
         let x_shape = x.layout().shape().clone();
         let by_x = by_x.then(|| {
-            let columns = self.packs.get(&weight, Form::Backward(0), || {
+            let columns = self.packs.get(&weight, Form::Backward, || {
                 let values = Values::of(weight.clone());
                 let matrix = Matrix::new(&values, [outputs, inputs]).transposed();
                 Columns::pack(self.packs.isa(), matrix)

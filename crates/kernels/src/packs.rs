@@ -29,8 +29,8 @@ struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Forward,
-    /// A phase of the derivative by the input.
-    Backward(usize),
+    /// The derivative by the input.
+    Backward,
 }
 
 impl Packs {

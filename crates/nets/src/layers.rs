@@ -4,8 +4,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use dreamsmith_kernels::{
-    Act, Conv2dOptions, GroupNormOptions, Packs, conv2d, group_norm, group_norm_modulated,
-    group_norm_shifted, layer_norm, linear,
+    Act, Conv2dOptions, GroupNormOptions, Packs, conv2d, conv2d_doubled, group_norm,
+    group_norm_modulated, group_norm_shifted, layer_norm, linear,
 };
 
 use crate::activation::Activation;
@@ -87,6 +87,12 @@ impl Conv2d {
             },
             ..Self::same(init, channels, channels, 3)
         }
+    }
+
+    /// `[B, in, H, W]` to `[B, out, 2H, 2W]`: of each pixel four times. For a layer of [`Conv2d::same`]
+    /// with a kernel of 3.
+    pub(crate) fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        conv2d_doubled(x, self.weight.val(), self.bias.val(), &self.packs)
     }
 
     /// `[B, in, H, W]` to `[B, out, H', W']`.

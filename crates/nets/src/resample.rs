@@ -85,7 +85,14 @@ impl Upsampler {
     /// To `[height, width]`: the double of `x`, but for what an odd size lost on the way down.
     pub(crate) fn forward(&self, x: Tensor<4>, time: &TimeFeatures, size: [usize; 2]) -> Tensor<4> {
         match self {
-            Self::Conv(doubled) => doubled.conv.forward(nearest(x, size)),
+            Self::Conv(doubled) => {
+                let [_, _, height, width] = x.dims();
+                if [2 * height, 2 * width] == size {
+                    doubled.conv.forward_doubled(x)
+                } else {
+                    doubled.conv.forward(nearest(x, size))
+                }
+            }
             Self::Resnet(resnet) => nearest(resnet.forward(x, time), size),
         }
     }

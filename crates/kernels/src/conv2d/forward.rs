@@ -321,14 +321,16 @@ impl Convolve<'_> {
             return;
         }
         let Spread { offset, stride, .. } = self.spread;
-        for (l, value) in values[..len].iter().enumerate() {
-            let (y, x) = (
-                (first + l) / self.window.output[1],
-                (first + l) % self.window.output[1],
-            );
+        let columns = self.window.output[1];
+        let (mut y, mut x) = (first / columns, first % columns);
+        for value in &values[..len] {
             let pixel = (offset[0] + y * stride) * width + offset[1] + x * stride;
             // SAFETY: as above.
             unsafe { *self.to.add(channel + pixel) = *value };
+            x += 1;
+            if x == columns {
+                (y, x) = (y + 1, 0);
+            }
         }
     }
 }

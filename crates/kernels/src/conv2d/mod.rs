@@ -1,10 +1,13 @@
 //! Convolution as products of packed weights with pixels, without an image of all windows.
 //! Leaves out groups and dilation.
 
+mod doubled;
 mod forward;
 mod planes;
 mod weight_gradient;
 mod window;
+
+pub use doubled::conv2d_doubled;
 
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
@@ -14,6 +17,7 @@ use crate::conv2d::weight_gradient::weight_gradient;
 use crate::conv2d::window::{Phase, Window};
 use crate::operation::{self, Operation, Values};
 use crate::packs::{Form, Packs};
+use crate::reduce::channel_sums;
 use crate::scratch::{Shared, filled};
 use crate::twin;
 
@@ -114,13 +118,37 @@ impl Convolution {
         )
     }
 
-    /// The derivative by the input.
-    fn input_gradient(&self, weight: &FlexTensor, grad: &[f32]) -> FlexTensor {
+    /// The derivative by the input, plus `addends`. `kernel` makes the kernel of the weight.
+    fn input_gradient(
+        &self,
+        weight: &FlexTensor,
+        grad: &[f32],
+        addends: Addends<'_>,
+        kernel: impl Fn(&[f32]) -> Vec<f32>,
+    ) -> FlexTensor {
         let [height, width] = self.window.input;
         let shape = [self.batch, self.inputs, height, width];
         let phases = self.window.transposed();
+        let packed = self.packs.get(weight, Form::Backward, || {
+            let kernel = kernel(&Values::of(weight.clone()));
+            let pack = |phase: &Phase| self.pack_backward(&kernel, phase);
+            phases.iter().map(pack).collect::<Vec<_>>()
+        });
+        let fill = |to: Shared| {
+            for (phase, packed) in phases.iter().zip(packed.iter()) {
+                if phase.window.n_taps() == 0 {
+                    continue;
+                }
+                let spread = forward::Spread {
+                    offset: phase.offset,
+                    stride: self.window.stride,
+                    size: self.window.input,
+                };
+                // SAFETY: `to` is the whole gradient, used by one phase after the other.
+                unsafe { convolve(grad, packed, phase.window, spread, addends, to) };
+            }
+        };
         let all = phases.iter().all(|phase| phase.window.n_taps() > 0);
-        let fill = |to: Shared| self.input_gradient_into(weight, grad, &phases, to);
         let len = shape.iter().product();
         let values = if all && self.outputs > 0 && self.window.pixels() > 0 {
             // SAFETY: the phases cover all pixels, and a phase with taps writes its own.
@@ -131,27 +159,6 @@ impl Convolution {
             values
         };
         operation::tensor(values, shape)
-    }
-
-    /// Writes the pixels of all phases that have taps.
-    fn input_gradient_into(&self, weight: &FlexTensor, grad: &[f32], phases: &[Phase], to: Shared) {
-        for (i, phase) in phases.iter().enumerate() {
-            if phase.window.n_taps() == 0 {
-                continue;
-            }
-            let packed = self.packs.get(weight, Form::Backward(i), || {
-                self.pack_backward(&Values::of(weight.clone()), phase)
-            });
-            let spread = forward::Spread {
-                offset: phase.offset,
-                stride: self.window.stride,
-                size: self.window.input,
-            };
-            // SAFETY: `to` is the whole gradient, used by one phase after the other.
-            unsafe {
-                convolve(grad, &packed, phase.window, spread, Addends::default(), to);
-            }
-        }
     }
 }
 
@@ -188,7 +195,8 @@ impl Operation<3> for Convolution {
         tracked: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let grad = Values::of(grad);
-        let by_input = tracked[0].then(|| self.input_gradient(&weight, &grad));
+        let by_input = tracked[0]
+            .then(|| self.input_gradient(&weight, &grad, Addends::default(), <[f32]>::to_vec));
         let by_weight = tracked[1].then(|| {
             let [kh, kw] = self.window.kernel;
             let sizes = [self.batch, self.inputs, self.outputs];
@@ -196,10 +204,13 @@ impl Operation<3> for Convolution {
                 weight_gradient(self.packs.isa(), &Values::of(x), &grad, sizes, self.window);
             operation::tensor(values, [self.outputs, self.inputs, kh, kw])
         });
-        let by_bias = tracked[2].then(|| {
-            let sums = crate::reduce::channel_sums(&grad, self.outputs, self.window.pixels());
-            operation::tensor(sums, [self.outputs])
-        });
+        let pixels = self.window.pixels();
+        let by_bias = tracked[2].then(|| channel_gradient(&grad, self.outputs, pixels));
         [by_input, by_weight, by_bias]
     }
+}
+
+/// The derivative by the bias.
+fn channel_gradient(grad: &[f32], channels: usize, pixels: usize) -> FlexTensor {
+    operation::tensor(channel_sums(grad, channels, pixels), [channels])
 }

@@ -11,4 +11,4 @@ pub use attention::attention;
 pub use norm::{
     group_norm, group_norm_modulated, group_norm_shifted, layer_norm, rms_norm, softmax,
 };
-pub use product::{conv2d, linear, matmul};
+pub use product::{conv2d, conv2d_doubled, linear, matmul};

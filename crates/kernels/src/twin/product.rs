@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::module;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::{ConvOptions, InterpolateMode, InterpolateOptions};
 
 use crate::conv2d::Conv2dOptions;
 
@@ -33,4 +33,16 @@ pub fn conv2d(
     } = options;
     let options = ConvOptions::new_with_padding([stride; 2], [(before, after); 2], [1, 1], 1);
     module::conv2d(x, weight, Some(bias), options)
+}
+
+/// See [`crate::conv2d_doubled`].
+pub fn conv2d_doubled(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let size = [2 * height, 2 * width];
+    let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size);
+    let same = Conv2dOptions {
+        stride: 1,
+        padding: [1, 1],
+    };
+    conv2d(module::interpolate(x, options), weight, bias, same)
 }

@@ -1,7 +1,9 @@
 //! Convolution, linear layers and products of matrices.
 
 use burn::tensor::Tensor;
-use dreamsmith_kernels::{Conv2dOptions, Packs, Precision, conv2d, linear, matmul, twin};
+use dreamsmith_kernels::{
+    Conv2dOptions, Packs, Precision, conv2d, conv2d_doubled, linear, matmul, twin,
+};
 
 use crate::setting::{
     assert_equal, assert_same_on_threads, assert_slopes, derive, normals, relative_error,
@@ -150,6 +152,43 @@ fn convolution_of_an_image_does_not_depend_on_its_batch() {
         operands[0] = operands[0][i * one..][..one].to_vec();
         let (single, _) = derive(&|x| case(1).kernel(x, Precision::F32), &operands);
         assert_eq!(single, all[i * single.len()..][..single.len()], "image {i}");
+    }
+}
+
+#[test]
+fn convolution_of_a_doubled_image() {
+    for ([batch, inputs, height, width], outputs) in [
+        ([1, 1, 1, 1], 1),
+        ([2, 3, 3, 5], 9),
+        ([1, 4, 2, 16], 17),
+        ([3, 16, 8, 8], 24),
+        ([0, 2, 4, 4], 3),
+    ] {
+        let operands = vec![
+            normals(1, batch * inputs * height * width),
+            normals(2, outputs * inputs * 9),
+            normals(3, outputs),
+        ];
+        let run = |x: &[Tensor<1>], op: &dyn Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>| {
+            let image = x[0].clone().reshape([batch, inputs, height, width]);
+            let weight = x[1].clone().reshape([outputs, inputs, 3, 3]);
+            op(image, weight, x[2].clone()).flatten(0, 3)
+        };
+        let twin = |x: &[Tensor<1>]| run(x, &twin::conv2d_doubled);
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::Bf16, BF16)] {
+            let packs = Packs::new(precision);
+            let kernel = |x: &[Tensor<1>]| run(x, &|x, w, b| conv2d_doubled(x, w, b, &packs));
+            let name = format!("{batch}x{inputs}x{height}x{width} to {outputs} {precision}");
+            if batch > 0 {
+                assert_equal(&name, &kernel, &twin, &operands, tolerance);
+            }
+            assert_same_on_threads(&name, &kernel, &operands);
+        }
+        let packs = Packs::new(Precision::F32);
+        let kernel = |x: &[Tensor<1>]| run(x, &|x, w, b| conv2d_doubled(x, w, b, &packs));
+        if batch > 0 {
+            assert_slopes("doubled", &kernel, &operands);
+        }
     }
 }
 
