@@ -4,7 +4,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use dreamsmith_kernels::{self as kernels, in_place};
+use dreamsmith_kernels::{self as kernels, in_place, runs_on};
 use serde::{Deserialize, Serialize};
 
 /// How long the average remembers.
@@ -74,6 +74,9 @@ pub fn blend<M: Module>(module: M, a: f64, other: &M, b: f64) -> M {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let (id, value, mapper) = param.consume();
             let blended = match self.others.remove::<D>(id) {
+                Some(other) if !runs_on(&value) => {
+                    value.mul_scalar(self.a) + other.mul_scalar(self.b)
+                }
                 Some(other) => {
                     let [blended, _] = in_place([value, other], |[value, other]| {
                         kernels::blend(value, [self.a, self.b], other);

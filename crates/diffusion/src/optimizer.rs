@@ -4,11 +4,11 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{
-    AdamConfig, AdamWState, AdanConfig, AdaptiveMomentumState, GradientsParams, LionConfig,
-    ModuleOptimizer, Optimizer,
+    AdamConfig, AdamWConfig, AdamWState, AdanConfig, AdaptiveMomentumState, GradientsParams,
+    LionConfig, ModuleOptimizer, Optimizer,
 };
 use burn::tensor::{Device, Tensor};
-use dreamsmith_kernels::{self as kernels, add, in_place, square_norm};
+use dreamsmith_kernels::{self as kernels, add, in_place, runs_on, square_norm};
 use dreamsmith_nets::named_parameters;
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,8 @@ impl OptimizerSpec {
     }
 }
 
-/// AdamW over each parameter at once, where burn's own goes over it ten times.
+/// AdamW over each parameter at once, where burn's own goes over it ten times; burn's own where the
+/// kernels do not run.
 #[derive(Clone)]
 struct AdamW {
     betas: [f32; 2],
@@ -119,6 +120,14 @@ impl Optimizer for AdamW {
         gradient: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        if !runs_on(&weight) {
+            let burns = AdamWConfig::new()
+                .with_beta_1(self.betas[0])
+                .with_beta_2(self.betas[1])
+                .with_epsilon(self.epsilon)
+                .with_weight_decay(self.weight_decay);
+            return burns.build().step(learning_rate, weight, gradient, state);
+        }
         let AdaptiveMomentumState {
             time,
             moment_1,
@@ -202,6 +211,7 @@ pub fn add_gradients<M: Module>(
                 self.sum.remove::<D>(param.id),
                 self.more.remove::<D>(param.id),
             ) {
+                (Some(a), Some(b)) if !runs_on(&a) => a + b,
                 (Some(a), Some(b)) => {
                     let [total, _] = in_place([a, b], |[a, b]| add(a, b));
                     total
@@ -235,7 +245,12 @@ pub fn clip_by_global_norm<M: Module>(
     impl ModuleVisitor for Norm<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                in_place([gradient], |[values]| self.sum += square_norm(values));
+                if runs_on(&gradient) {
+                    in_place([gradient], |[values]| self.sum += square_norm(values));
+                } else {
+                    let square: f32 = gradient.square().sum().into_scalar();
+                    self.sum += f64::from(square);
+                }
             }
         }
     }

@@ -60,45 +60,6 @@ pub fn adamw(step: &AdamW, weight: &mut [f32], gradient: &[f32], m1: &mut [f32],
         });
 }
 
-/// As [`adamw`] with the moments m1 and m2, then as [`blend`] of the `average` of the weights, which
-/// meets them while they are in the cache.
-pub fn adamw_with_average(
-    step: &AdamW,
-    weight: &mut [f32],
-    gradient: &[f32],
-    moments: [&mut [f32]; 2],
-    average: &mut [f32],
-    decay: f64,
-) {
-    let [m1, m2] = moments;
-    let n = weight.len();
-    let others = [gradient.len(), m1.len(), m2.len(), average.len()];
-    assert_eq!(others, [n; 4], "values of one parameter");
-    let factors = Factors::of(step);
-    let shares = [decay as f32, (1.0 - decay) as f32];
-    let isa = Isa::of(Precision::F32);
-    weight
-        .par_chunks_mut(PART)
-        .zip(gradient.par_chunks(PART))
-        .zip(m1.par_chunks_mut(PART))
-        .zip(m2.par_chunks_mut(PART))
-        .zip(average.par_chunks_mut(PART))
-        .for_each(|((((weight, gradient), m1), m2), to)| {
-            isa.run(Step {
-                factors,
-                weight: &mut *weight,
-                gradient,
-                m1,
-                m2,
-            });
-            isa.run(Blend {
-                to,
-                from: weight,
-                shares,
-            });
-        });
-}
-
 /// average = shares[0] average + shares[1] weight.
 pub fn blend(average: &mut [f32], shares: [f64; 2], weight: &[f32]) {
     assert_eq!(average.len(), weight.len(), "values of one parameter");

@@ -28,7 +28,7 @@ mod tile;
 pub mod twin;
 
 pub use activation::{geglu, gelu, silu};
-pub use adamw::{AdamW, adamw, adamw_with_average, add, blend, square_norm};
+pub use adamw::{AdamW, adamw, add, blend, square_norm};
 pub use attention::attention;
 pub use conv2d::{Conv2dOptions, conv2d, conv2d_doubled};
 pub use group_norm::{Act, GroupNormOptions, group_norm, group_norm_modulated, group_norm_shifted};
@@ -37,6 +37,7 @@ pub use isa::{Isa, Precision};
 pub use layer_norm::{layer_norm, rms_norm};
 pub use linear::{linear, matmul};
 pub use memory::keep_freed_memory;
+pub use operation::runs_on;
 pub use packs::Packs;
 pub use peak::{bandwidth, peak};
 pub use residual::add_scaled;

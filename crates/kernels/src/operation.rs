@@ -158,7 +158,7 @@ fn record<O: Operation<N>, C: CheckpointStrategy, const N: usize>(
 }
 
 /// Whether `x` is f32 on burn's own CPU backend, where the kernels run.
-pub(crate) fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
+pub fn runs_on<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
     x.dtype() == DType::F32 && (device == Device::flex() || device == Device::flex().autodiff())
 }

@@ -2,7 +2,7 @@
 
 use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::Device;
-use dreamsmith_kernels::{AdamW, adamw, adamw_with_average, add, blend, square_norm};
+use dreamsmith_kernels::{AdamW, adamw, add, blend, square_norm};
 
 use crate::setting::{flat, normals, values};
 
@@ -64,36 +64,6 @@ fn the_first_step_is_as_long_as_the_learning_rate() {
     for (got, want) in weight.into_iter().zip([0.95 - 0.1, -1.9 + 0.1, 2.85 - 0.1]) {
         assert!((got - want).abs() < 1e-6, "{got} is not {want}");
     }
-}
-
-#[test]
-fn a_step_with_the_average_is_a_step_and_a_blend() {
-    let step = AdamW {
-        learning_rate: 1e-2,
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        step: 7,
-        gradient_scale: 0.5,
-    };
-    let gradient = normals(4, N);
-    let start =
-        [1, 2, 3, 5].map(|seed| normals(seed, N).iter().map(|x| x.abs()).collect::<Vec<_>>());
-    let [mut weight, mut m1, mut m2, mut average] = start.clone();
-    adamw(&step, &mut weight, &gradient, &mut m1, &mut m2);
-    blend(&mut average, [0.99, 1.0 - 0.99], &weight);
-    let want = [weight, m1, m2, average];
-    let [mut weight, mut m1, mut m2, mut average] = start;
-    adamw_with_average(
-        &step,
-        &mut weight,
-        &gradient,
-        [&mut m1, &mut m2],
-        &mut average,
-        0.99,
-    );
-    assert!([weight, m1, m2, average] == want);
 }
 
 #[test]
