@@ -1,11 +1,11 @@
 //! Products of matrices, tile by tile from packed panels. [Goto08]
 
 use crate::isa::{Isa, Job};
-use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
+use crate::lanes::{LANES, Lanes, ROWS, VECTORS};
 use crate::pack::{Matrix, Order, Pack};
 use crate::parallel;
 use crate::scratch::{Shared, SharedItems, filled, with_scratch};
-use crate::tile::{EMPTY, Walk, tile};
+use crate::tile::{Sink, Walk, tile};
 
 /// Items of packed rows that a job keeps in the second-level cache.
 const ROW_ITEMS: usize = 64 << 10;
@@ -163,7 +163,6 @@ impl Job for Product<'_> {
             planes: steps,
             plane: width,
         };
-        let mut sums = EMPTY;
         for panel in self.panels[0]..self.panels[1] {
             let first = panel * width;
             let vectors = (n - first).min(width).div_ceil(LANES);
@@ -172,41 +171,55 @@ impl Job for Product<'_> {
             for row in (0..self.rows).step_by(ROWS) {
                 let rows = ROWS.min(self.rows - row);
                 let panel = &a[row * steps..];
+                let mut out = Out {
+                    // Within this job's block of the result.
+                    to: self.to.wrapping_add(row * n + first),
+                    size: [rows, n - first],
+                    stride: n,
+                    bias: self.bias.map(|bias| &bias[first..]),
+                };
                 // SAFETY: jobs only run for a set that the processor has.
-                unsafe { tile::<L>(panel, rows, (columns, &at[..vectors]), walk, &mut sums) };
-                for (r, sums) in sums[..rows].iter().enumerate() {
-                    for (v, sums) in sums[..vectors].iter().enumerate() {
-                        let column = first + v * LANES;
-                        let len = LANES.min(n - column);
-                        let mut values = *sums;
-                        if let Some(bias) = self.bias {
-                            values = plus(values, &bias[column..column + len]);
-                        }
-                        // SAFETY: row and columns of this job's block of the result.
-                        unsafe {
-                            let to = self.to.add((row + r) * n + column);
-                            match len {
-                                LANES => to.cast::<F32s>().write_unaligned(values),
-                                _ => values.as_ptr().copy_to_nonoverlapping(to, len),
-                            }
-                        }
-                    }
-                }
+                unsafe { tile::<L>(panel, rows, (columns, &at[..vectors]), walk, &mut out) };
             }
         }
     }
 }
 
-#[inline(always)]
-fn plus(mut values: F32s, more: &[f32]) -> F32s {
-    if more.len() == LANES {
-        for (value, more) in values.iter_mut().zip(&more[..LANES]) {
-            *value += more;
+/// Where a tile of the result lies, and what is added to it.
+struct Out<'a> {
+    to: *mut f32,
+    /// Rows and columns from here on.
+    size: [usize; 2],
+    /// From row to row.
+    stride: usize,
+    bias: Option<&'a [f32]>,
+}
+
+impl<L: Lanes> Sink<L> for Out<'_> {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, vector: usize, sums: L::Sum) {
+        let column = vector * LANES;
+        if row >= self.size[0] {
+            return;
         }
-    } else {
-        for (value, more) in values.iter_mut().zip(more) {
-            *value += more;
+        let to = self.to.wrapping_add(row * self.stride + column);
+        let len = LANES.min(self.size[1] - column);
+        // SAFETY: the caller's promise; the tile lies in the result, and the bias is as long as a
+        // row of it.
+        unsafe {
+            if len == LANES {
+                let sums = match self.bias {
+                    Some(bias) => L::add(sums, L::load_sum(bias.as_ptr().add(column))),
+                    None => sums,
+                };
+                return L::store_sum(sums, to);
+            }
+            let mut values = [0.0; LANES];
+            L::store_sum(sums, values.as_mut_ptr());
+            for i in 0..len {
+                let bias = self.bias.map_or(0.0, |bias| bias[column + i]);
+                to.add(i).write(values[i] + bias);
+            }
         }
     }
-    values
 }

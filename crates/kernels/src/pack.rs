@@ -117,8 +117,8 @@ impl Job for Pack<'_> {
         let Self { matrix, order, to } = self;
         let [n, k] = matrix.size;
         let steps = k.div_ceil(L::DEPTH);
-        for first in (0..n).step_by(LANES) {
-            if matrix.strides[1] == 1 && matrix.strides[0] != 1 {
+        if matrix.strides[1] == 1 && matrix.strides[0] != 1 {
+            for first in (0..n).step_by(LANES) {
                 let rows = matrix.rows(first, LANES);
                 for step in (0..steps).step_by(LANES) {
                     let mut items = [[0; LANES]; LANES];
@@ -128,9 +128,11 @@ impl Job for Pack<'_> {
                     }
                     put_transposed::<L>(&items, order, to, [first, step, steps]);
                 }
-                continue;
             }
-            for step in 0..steps {
+            return;
+        }
+        for step in 0..steps {
+            for first in (0..n).step_by(LANES) {
                 let low = matrix.down(first, step * L::DEPTH);
                 let high = if L::DEPTH == 2 {
                     matrix.down(first, step * L::DEPTH + 1)

@@ -2,15 +2,30 @@
 
 use crate::isa::{Isa, Job};
 use crate::lanes::{LANES, Lanes};
+use crate::parallel;
+use crate::scratch::Shared;
+
+/// Values that are worth another thread's being woken.
+const VALUES_OF_A_JOB: usize = 1 << 18;
 
 /// The sum over images and pixels for each channel of `values`, `[B, channels, pixels]`.
 pub(crate) fn channel_sums(values: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
     let mut sums = vec![0.0; channels];
-    if pixels > 0 {
-        for (i, values) in values.chunks_exact(pixels).enumerate() {
-            sums[i % channels] += Isa::best().run(Sum(values));
-        }
+    if values.is_empty() {
+        return sums;
     }
+    let to = Shared::of(&mut sums);
+    // A few channels at a time are worth a thread's while.
+    let batch = values.len() / (channels * pixels);
+    let each = (VALUES_OF_A_JOB / (batch * pixels)).max(1);
+    parallel::for_each(channels.div_ceil(each), |job| {
+        for channel in job * each..channels.min((job + 1) * each) {
+            let image = |i: usize| &values[(i * channels + channel) * pixels..][..pixels];
+            let sum = (0..batch).map(|i| Isa::best().run(Sum(image(i)))).sum();
+            // SAFETY: each job has its own channels.
+            unsafe { *to.at(channel) = sum };
+        }
+    });
     sums
 }
 

@@ -36,8 +36,25 @@ pub(crate) type Block = [[F32s; VECTORS]; ROWS];
 /// An empty tile to compute into.
 pub(crate) const EMPTY: Block = [[[0.0; LANES]; VECTORS]; ROWS];
 
+/// Where the sums of a tile go.
+pub(crate) trait Sink<L: Lanes> {
+    /// Takes the sums of one vector of one row.
+    ///
+    /// # Safety
+    /// The processor has `L`.
+    unsafe fn put(&mut self, row: usize, vector: usize, sums: L::Sum);
+}
+
+impl<L: Lanes> Sink<L> for Block {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, vector: usize, sums: L::Sum) {
+        // SAFETY: the caller's promise.
+        unsafe { L::store_sum(sums, self[row][vector].as_mut_ptr()) };
+    }
+}
+
 /// Sums of the rows of panel `a`, `[planes][taps][ROWS]`, times 1 to `VECTORS` vectors: `b[at[v]]` is
-/// where vector v begins in the first plane. Rows past `rows` may be left as they are.
+/// where vector v begins in the first plane. Rows past `rows` may be given as well.
 ///
 /// # Safety
 /// The processor has `L`.
@@ -47,7 +64,7 @@ pub(crate) unsafe fn tile<L: Lanes>(
     rows: usize,
     (b, at): (&[u32], &[usize]),
     walk: Walk<'_>,
-    block: &mut Block,
+    sink: &mut impl Sink<L>,
 ) {
     let reach = walk.reach();
     assert!(a.len() >= walk.depth() * ROWS && at.iter().all(|at| at + reach <= b.len()));
@@ -58,21 +75,21 @@ pub(crate) unsafe fn tile<L: Lanes>(
         // panel has ROWS items at each step.
         unsafe {
             let a = a.add(row);
-            let block = &mut block[row..];
             match (L::TILE_ROWS, L::TILE_VECTORS, at) {
-                (8, 3, &[x]) => part::<L, 8, 1>(a, [b.add(x)], walk, block, 0),
-                (8, 3, &[x, y]) => part::<L, 8, 2>(a, [b.add(x), b.add(y)], walk, block, 0),
+                (8, 3, &[x]) => part::<L, 8, 1>(a, [b.add(x)], walk, sink, [row, 0]),
+                (8, 3, &[x, y]) => part::<L, 8, 2>(a, [b.add(x), b.add(y)], walk, sink, [row, 0]),
                 (8, 3, &[x, y, z]) => {
-                    part::<L, 8, 3>(a, [b.add(x), b.add(y), b.add(z)], walk, block, 0);
+                    let b = [b.add(x), b.add(y), b.add(z)];
+                    part::<L, 8, 3>(a, b, walk, sink, [row, 0]);
                 }
                 (4, ..) => {
                     for (v, at) in at.iter().enumerate() {
-                        part::<L, 4, 1>(a, [b.add(*at)], walk, block, v);
+                        part::<L, 4, 1>(a, [b.add(*at)], walk, sink, [row, v]);
                     }
                 }
                 _ => {
                     for (v, at) in at.iter().enumerate() {
-                        part::<L, 2, 1>(a, [b.add(*at)], walk, block, v);
+                        part::<L, 2, 1>(a, [b.add(*at)], walk, sink, [row, v]);
                     }
                 }
             }
@@ -81,17 +98,17 @@ pub(crate) unsafe fn tile<L: Lanes>(
     }
 }
 
-/// `R` rows times `V` vectors, stored from the first row of `block` and vector `first` on.
+/// `R` rows times `V` vectors, given to `sink` as those from row and vector `first` on.
 ///
 /// # Safety
-/// The processor has `L`; `a` and each of `b` are good for the walk, and `block` has `R` rows.
+/// The processor has `L`; `a` and each of `b` are good for the walk.
 #[inline(always)]
 unsafe fn part<L: Lanes, const R: usize, const V: usize>(
     a: *const u32,
     b: [*const u32; V],
     walk: Walk<'_>,
-    block: &mut [[F32s; VECTORS]],
-    first: usize,
+    sink: &mut impl Sink<L>,
+    first: [usize; 2],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -115,7 +132,7 @@ unsafe fn part<L: Lanes, const R: usize, const V: usize>(
         }
         for r in 0..R {
             for v in 0..V {
-                L::store_sum(sums[r][v], block[r][first + v].as_mut_ptr());
+                sink.put(first[0] + r, first[1] + v, sums[r][v]);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! The sums of a convolution: packed weights are broadcast, sixteen pixels are one vector.
 
-use crate::conv2d::planes::{Layout, PackPlanes};
+use crate::conv2d::planes::{Layout, PackPlanes, sixteen};
 use crate::conv2d::window::Window;
 use crate::isa::{Isa, Job};
 use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
 use crate::pack::{Order, put_transposed};
 use crate::parallel;
 use crate::scratch::{Shared, SharedItems, with_scratch};
-use crate::tile::{EMPTY, Walk, groups, tile};
+use crate::tile::{EMPTY, Sink, Walk, groups, tile};
 
 /// Items of packed pixels that a job keeps in the second-level cache.
 const BAND_ITEMS: usize = 128 << 10;
@@ -20,6 +20,8 @@ pub(crate) struct PackedTaps {
     isa: Isa,
     outputs: usize,
     inputs: usize,
+    /// Whether the taps of the window are packed from the last to the first.
+    flipped: bool,
     items: Vec<u32>,
 }
 
@@ -31,6 +33,7 @@ impl PackedTaps {
         [outputs, inputs]: [usize; 2],
         strides: [usize; 2],
         taps: &[usize],
+        flipped: bool,
     ) -> Self {
         let steps = inputs.div_ceil(isa.depth()) * taps.len();
         let mut items = vec![0; Order::Rows.len(outputs, steps)];
@@ -58,6 +61,7 @@ impl PackedTaps {
             isa,
             outputs,
             inputs,
+            flipped,
             items,
         }
     }
@@ -80,31 +84,29 @@ impl Job for PackWeight<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let steps = self.inputs.div_ceil(L::DEPTH) * self.taps.len();
+        let Self { taps, strides, .. } = self;
+        let steps = self.inputs.div_ceil(L::DEPTH) * taps.len();
         let row = steps + LANES;
-        for (output, items) in self
-            .rows
-            .chunks_exact_mut(row)
-            .take(self.outputs)
-            .enumerate()
-        {
-            let weight = &self.weight[output * self.strides[0]..];
-            let mut next = 0;
-            for input in (0..self.inputs).step_by(L::DEPTH) {
-                let low = &weight[input * self.strides[1]..];
-                let more = L::DEPTH == 2 && input + 1 < self.inputs;
-                let high = &weight[if more { input + 1 } else { 0 } * self.strides[1]..];
-                for taps in self.taps.chunks(LANES) {
-                    let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-                    for (i, tap) in taps.iter().enumerate() {
-                        a[i] = low[*tap];
-                        b[i] = if more { high[*tap] } else { 0.0 };
-                    }
+        let adjacent = taps.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let mut next = 0;
+        for input in (0..self.inputs).step_by(L::DEPTH) {
+            let more = L::DEPTH == 2 && input + 1 < self.inputs;
+            for taps in taps.chunks(LANES) {
+                for output in 0..self.outputs {
+                    let low = &self.weight[output * strides[0] + input * strides[1]..];
+                    let high = if more { &low[strides[1]..] } else { &[] };
+                    // What is read after the taps is written over later.
+                    let (low, high) = if adjacent {
+                        let high = high.get(taps[0]..).unwrap_or_default();
+                        (sixteen(&low[taps[0]..]), sixteen(high))
+                    } else {
+                        (picked(low, taps), picked(high, taps))
+                    };
                     // SAFETY: jobs only run for a set that the processor has.
-                    let joined = unsafe { L::join(a, b) };
-                    items[next..next + LANES].copy_from_slice(&joined);
-                    next += taps.len();
+                    let joined = unsafe { L::join(low, high) };
+                    self.rows[output * row + next..][..LANES].copy_from_slice(&joined);
                 }
+                next += taps.len();
             }
         }
         for step in (0..steps).step_by(LANES) {
@@ -115,6 +117,18 @@ impl Job for PackWeight<'_> {
             put_transposed::<L>(&items, Order::Rows, self.to, [0, step, steps]);
         }
     }
+}
+
+/// The values at `taps`; zeros where there are none.
+#[inline(always)]
+fn picked(values: &[f32], taps: &[usize]) -> F32s {
+    let mut out = [0.0; LANES];
+    if !values.is_empty() {
+        for (out, tap) in out.iter_mut().zip(taps) {
+            *out = values[*tap];
+        }
+    }
+    out
 }
 
 /// Where the pixels of the output go: pixel u to `offset + stride u` of an image of `size`.
@@ -199,7 +213,10 @@ pub(crate) unsafe fn convolve(
     let panels = outputs.div_ceil(ROWS);
     let parts = threads.div_ceil(areas).min(panels);
     let each = panels.div_ceil(parts) * ROWS;
-    let taps = layout.taps();
+    let mut taps = layout.taps();
+    if weight.flipped {
+        taps.reverse();
+    }
     parallel::for_each(areas * parts, |job| {
         let (area, part) = (job / parts, job % parts);
         let (first, band) = (area / bands * together, area % bands);
@@ -270,24 +287,37 @@ impl Job for Convolve<'_> {
         };
         let panel = ROWS * walk.depth();
         let vectors = self.pixels.div_ceil(LANES);
-        let mut sums = EMPTY;
         let [first, end] = self.channels;
+        let mut block = EMPTY;
         for first in (first..end).step_by(ROWS) {
             let rows = ROWS.min(end - first);
             let a = &items[first / ROWS * panel..][..panel];
             for group in groups(self.count * vectors) {
-                let mut at = [0; VECTORS];
-                for (at, v) in at.iter_mut().zip(group.clone()) {
+                let (mut at, mut pixels) = ([0; VECTORS], [[0; 2]; VECTORS]);
+                let mut whole = rows == ROWS && self.spread.stride == 1;
+                for (i, v) in group.clone().enumerate() {
                     let (image, q) = (v / vectors, v % vectors * LANES);
-                    *at = image * planes * plane + self.layout.pixel(q);
+                    at[i] = image * planes * plane + self.layout.pixel(q);
+                    pixels[i] = [image, q];
+                    whole &= q + LANES <= self.pixels;
                 }
-                let at = &at[..group.len()];
-                // SAFETY: jobs only run for a set that the processor has.
-                unsafe { tile::<L>(a, rows, (self.packed, at), walk, &mut sums) };
-                for (i, v) in group.enumerate() {
-                    let (image, q) = (v / vectors, v % vectors * LANES);
-                    for (r, sums) in sums[..rows].iter().enumerate() {
-                        self.store(image, first + r, q, &sums[i]);
+                let b = (self.packed, &at[..group.len()]);
+                if whole {
+                    let mut out = Out {
+                        to: pixels
+                            .map(|[image, q]| self.to.wrapping_add(self.place(image, first, q))),
+                        stride: self.spread.size[0] * self.spread.size[1],
+                        bias: self.addends.bias.map(|bias| &bias[first..first + ROWS]),
+                    };
+                    // SAFETY: jobs only run for a set that the processor has.
+                    unsafe { tile::<L>(a, rows, b, walk, &mut out) };
+                    continue;
+                }
+                // SAFETY: as above.
+                unsafe { tile::<L>(a, rows, b, walk, &mut block) };
+                for (v, [image, q]) in pixels[..group.len()].iter().enumerate() {
+                    for (r, sums) in block[..rows].iter().enumerate() {
+                        self.store(*image, first + r, *q, &sums[v]);
                     }
                 }
             }
@@ -295,7 +325,38 @@ impl Job for Convolve<'_> {
     }
 }
 
+/// Where a tile of the result goes that is stored as it is.
+struct Out<'a> {
+    to: [*mut f32; VECTORS],
+    /// From one output channel to the next.
+    stride: usize,
+    bias: Option<&'a [f32]>,
+}
+
+impl<L: Lanes> Sink<L> for Out<'_> {
+    #[inline(always)]
+    unsafe fn put(&mut self, row: usize, vector: usize, sums: L::Sum) {
+        // SAFETY: the caller's promise; these are pixels of the job's band, and there are eight
+        // channels and values of the bias.
+        unsafe {
+            let sums = match self.bias {
+                Some(bias) => L::add(sums, L::all(*bias.as_ptr().add(row))),
+                None => sums,
+            };
+            L::store_sum(sums, self.to[vector].wrapping_add(row * self.stride));
+        }
+    }
+}
+
 impl Convolve<'_> {
+    /// The place of pixel `q` of the band in the result, where pixels lie side by side.
+    #[inline(always)]
+    fn place(&self, image: usize, output: usize, q: usize) -> usize {
+        let [height, width] = self.spread.size;
+        let channel = (image * self.weight.outputs + output) * height * width;
+        channel + self.first_row * self.window.output[1] + q
+    }
+
     /// Stores sixteen pixels of an output channel, from `q` of the band on, or as many as there are.
     #[inline(always)]
     fn store(&self, image: usize, output: usize, q: usize, sums: &F32s) {
@@ -313,10 +374,7 @@ impl Convolve<'_> {
             // SAFETY: pixels of this job's band; the result has `outputs` channels for each image.
             unsafe {
                 let to = self.to.add(channel + first);
-                match len {
-                    LANES => to.cast::<F32s>().write_unaligned(values),
-                    _ => values.as_ptr().copy_to_nonoverlapping(to, len),
-                }
+                values.as_ptr().copy_to_nonoverlapping(to, len);
             }
             return;
         }

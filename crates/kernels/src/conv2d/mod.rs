@@ -95,6 +95,7 @@ impl Convolution {
             [self.outputs, self.inputs],
             [self.inputs * n_taps, n_taps],
             &(0..n_taps).collect::<Vec<_>>(),
+            false,
         )
     }
 
@@ -102,11 +103,10 @@ impl Convolution {
     fn pack_backward(&self, weight: &[f32], phase: &Phase) -> PackedTaps {
         let Window { kernel, stride, .. } = self.window;
         let [rows, columns] = phase.window.kernel;
-        let source = |axis: usize, n: usize, t: usize| phase.first_tap[axis] + stride * (n - 1 - t);
+        // The window's last tap sees the first of the kernel: packed in the order of the kernel.
+        let source = |axis: usize, t: usize| phase.first_tap[axis] + stride * t;
         let taps = (0..rows)
-            .flat_map(|y| {
-                (0..columns).map(move |x| source(0, rows, y) * kernel[1] + source(1, columns, x))
-            })
+            .flat_map(|y| (0..columns).map(move |x| source(0, y) * kernel[1] + source(1, x)))
             .collect::<Vec<_>>();
         let n_taps = self.window.n_taps();
         PackedTaps::pack(
@@ -115,6 +115,7 @@ impl Convolution {
             [self.inputs, self.outputs],
             [n_taps, self.inputs * n_taps],
             &taps,
+            true,
         )
     }
 

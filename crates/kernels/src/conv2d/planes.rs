@@ -138,7 +138,7 @@ fn join<L: Lanes>(low: &[f32], high: &[f32], items: &mut [u32]) {
 
 /// The first sixteen values, zeros after the end.
 #[inline(always)]
-fn sixteen(values: &[f32]) -> F32s {
+pub(super) fn sixteen(values: &[f32]) -> F32s {
     let mut out = [0.0; LANES];
     match values.first_chunk() {
         Some(values) => out = *values,

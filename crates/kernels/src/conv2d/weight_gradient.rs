@@ -8,7 +8,7 @@ use crate::lanes::{LANES, Lanes, ROWS};
 use crate::matmul::width;
 use crate::pack::{Matrix, Order, Pack, neighbours};
 use crate::parallel;
-use crate::scratch::{Shared, SharedItems, with_scratch};
+use crate::scratch::{Shared, SharedItems, filled, with_scratch};
 
 /// Items of packed images that are worked on together.
 const GROUP_ITEMS: usize = 128 << 10;
@@ -61,6 +61,17 @@ impl Layout {
         phase * self.phase() + y / stride * self.pitch + x / stride
     }
 
+    /// Where each row of sums, an input channel at a tap, begins to read: bytes.
+    fn offsets(&self, channels: usize) -> Vec<usize> {
+        let bytes = 4 / self.depth;
+        (0..channels)
+            .flat_map(|channel| {
+                (0..self.window.n_taps())
+                    .map(move |t| (channel * self.channel() + self.tap(t)) * bytes)
+            })
+            .collect()
+    }
+
     /// Pairs, or single pixels, of a row of the output.
     fn steps(&self) -> usize {
         self.window.output[1].div_ceil(self.depth)
@@ -79,10 +90,11 @@ pub(crate) fn weight_gradient(
 ) -> Vec<f32> {
     let layout = Layout::new(window, isa.depth());
     let n_rows = inputs * window.n_taps();
-    let mut out = vec![0.0; n_rows * outputs];
-    if out.is_empty() || batch * window.pixels() == 0 {
-        return out;
+    let len = n_rows * outputs;
+    if len == 0 || batch * window.pixels() == 0 {
+        return vec![0.0; len];
     }
+    let offsets = layout.offsets(inputs);
     let (image, result) = (
         inputs * window.input[0] * window.input[1],
         outputs * window.pixels(),
@@ -128,24 +140,27 @@ pub(crate) fn weight_gradient(
                     dy: &dy[..count * lens[1]],
                     count,
                     fresh: first == 0,
-                    rows: [job * JOB_ROWS, n_rows.min((job + 1) * JOB_ROWS)],
+                    first_row: job * JOB_ROWS,
+                    offsets: &offsets[job * JOB_ROWS..n_rows.min((job + 1) * JOB_ROWS)],
                     outputs,
                     to,
                 });
             });
         }
-        let to = Shared::of(&mut out);
-        parallel::for_each(outputs.div_ceil(LANES), |job| {
-            isa.run(Transpose {
-                sums: &sums[job * LANES..],
-                columns,
-                n_rows,
-                outputs: LANES.min(outputs - job * LANES),
-                to: to.at(job * LANES * n_rows),
+        let transpose = |to: Shared| {
+            parallel::for_each(outputs.div_ceil(LANES), |job| {
+                isa.run(Transpose {
+                    sums: &sums[job * LANES..],
+                    columns,
+                    n_rows,
+                    outputs: LANES.min(outputs - job * LANES),
+                    to: to.at(job * LANES * n_rows),
+                });
             });
-        });
-    });
-    out
+        };
+        // SAFETY: the jobs cover all outputs.
+        unsafe { filled(len, transpose) }
+    })
 }
 
 /// Packs the gradient of one image so that sixteen channels are a vector.
@@ -262,7 +277,9 @@ struct Sums<'a> {
     count: usize,
     /// Whether there are no sums yet.
     fresh: bool,
-    rows: [usize; 2],
+    first_row: usize,
+    /// Where the rows begin in `x`.
+    offsets: &'a [usize],
     outputs: usize,
     to: Shared,
 }
@@ -290,7 +307,6 @@ impl Job for Sums<'_> {
             count,
             ..
         } = self;
-        let n_taps = layout.window.n_taps();
         let width = width(outputs);
         let bytes = 4 / L::DEPTH;
         let rows = layout.window.output[0];
@@ -313,20 +329,18 @@ impl Job for Sums<'_> {
             for line in (0..lines).step_by(block) {
                 let lines = [line, lines.min(line + block)];
                 let fresh = self.fresh && line == 0;
-                for first in (self.rows[0]..self.rows[1]).step_by(ROWS) {
+                for (first, offsets) in self.offsets.chunks(ROWS).enumerate() {
                     // Rows after the last one repeat it; their sums are not wanted.
-                    let offsets: [usize; ROWS] = std::array::from_fn(|r| {
-                        let row = (first + r).min(self.rows[1] - 1);
-                        let (channel, tap) = (row / n_taps, row % n_taps);
-                        (channel * layout.channel() + layout.tap(tap)) * bytes
-                    });
+                    let n = offsets.len();
+                    let offsets: [usize; ROWS] = std::array::from_fn(|r| offsets[r.min(n - 1)]);
                     let farthest = offsets.iter().max().copied().unwrap_or(0);
                     let in_image = (rows - 1) * pixels.row_bytes + 4 * pixels.steps;
                     assert!(farthest + in_image <= pixels.image_bytes);
                     let x = self.x.as_ptr().cast::<u8>();
                     let a = offsets.map(|offset| x.wrapping_add(offset));
-                    for row in (0..ROWS.min(self.rows[1] - first)).step_by(L::TILE_ROWS) {
-                        let to = self.to.at((first + row) * columns + first_column);
+                    for row in (0..n).step_by(L::TILE_ROWS) {
+                        let row_of_sums = self.first_row + first * ROWS + row;
+                        let to = self.to.at(row_of_sums * columns + first_column);
                         let walk = Lines {
                             pixels,
                             lines,

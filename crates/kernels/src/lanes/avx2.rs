@@ -1,7 +1,8 @@
 //! AVX2 with FMA: two registers for sixteen lanes.
 
 use std::arch::x86_64::{
-    __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps,
 };
 
 use super::{F32s, LANES, Lanes};
@@ -60,6 +61,18 @@ impl Lanes for Avx2 {
             _mm256_storeu_ps(to, sum[0]);
             _mm256_storeu_ps(to.add(8), sum[1]);
         }
+    }
+
+    #[inline(always)]
+    unsafe fn all(value: f32) -> Self::Sum {
+        // SAFETY: as above.
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum {
+        // SAFETY: as above.
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
 
     #[inline(always)]

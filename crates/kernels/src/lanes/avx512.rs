@@ -1,7 +1,7 @@
 //! AVX-512, in f32 and with products of bf16 pairs.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _CMP_NGT_UQ, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh,
+    __m512, __m512bh, __m512i, _CMP_NGT_UQ, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh,
     _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_maskz_mul_ps, _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
@@ -56,6 +56,18 @@ impl Lanes for Avx512 {
     unsafe fn store_sum(sum: __m512, to: *mut f32) {
         // SAFETY: as above.
         unsafe { _mm512_storeu_ps(to, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn all(value: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
     }
 
     #[inline(always)]
@@ -139,6 +151,18 @@ impl Lanes for Avx512Bf16 {
     unsafe fn store_sum(sum: __m512, to: *mut f32) {
         // SAFETY: as above.
         unsafe { _mm512_storeu_ps(to, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn all(value: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
     }
 
     #[inline(always)]

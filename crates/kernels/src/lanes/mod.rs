@@ -49,6 +49,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn dot(sum: Self::Sum, a: Self::Vector, b: Self::Vector) -> Self::Sum;
     unsafe fn load_sum(from: *const f32) -> Self::Sum;
     unsafe fn store_sum(sum: Self::Sum, to: *mut f32);
+    unsafe fn all(value: f32) -> Self::Sum;
+    unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
 
     /// Rounds `low` and `high`, neighbours on the summed axis, to items; `high` is ignored where an
     /// item holds one value.

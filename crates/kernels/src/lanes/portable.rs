@@ -52,6 +52,19 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn all(value: f32) -> F32s {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn add(mut a: F32s, b: F32s) -> F32s {
+        for i in 0..LANES {
+            a[i] += b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
     unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
         bytemuck::cast(low)
     }
