@@ -1,13 +1,16 @@
-//! Images and their files, seeds, random streams, atomic files. No tensors.
+//! Images, cameras and meshes, their files, seeds, random streams, atomic files. No tensors.
 
+pub mod camera;
 pub mod file;
 pub mod grid;
 pub mod image;
 pub mod image_file;
+pub mod mesh;
 mod resample;
 pub mod seed;
 pub mod torch_rng;
 
+pub use camera::{Camera, CameraError, Lens, Radians, Ray};
 pub use file::{
     AtomicDir, FileError, create_folder, read_limited, remove_unfinished, write_atomic,
     write_atomic_bytes,
@@ -15,5 +18,6 @@ pub use file::{
 pub use grid::grid;
 pub use image::{Image, ImageError, Rgba};
 pub use image_file::{ImageLimits, decode_image, read_image, read_png_text, write_png};
+pub use mesh::{Material, Mesh, MeshError, MeshParts};
 pub use seed::{Purpose, Stream};
 pub use torch_rng::TorchRng;

@@ -5,7 +5,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::lab::Outcome;
 
 /// What each room may know.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("dreamsmith-base", &[]),
     ("dreamsmith-kernels", &["dreamsmith-base"]),
     (
@@ -13,6 +13,10 @@ const MAY_KNOW: [(&str, &[&str]); 6] = [
         &["dreamsmith-base", "dreamsmith-kernels"],
     ),
     ("dreamsmith-data", &["dreamsmith-base"]),
+    (
+        "dreamsmith-scene",
+        &["dreamsmith-base", "dreamsmith-kernels", "dreamsmith-data"],
+    ),
     (
         "dreamsmith-diffusion",
         &[
@@ -29,6 +33,7 @@ const MAY_KNOW: [(&str, &[&str]); 6] = [
             "dreamsmith-kernels",
             "dreamsmith-nets",
             "dreamsmith-data",
+            "dreamsmith-scene",
             "dreamsmith-diffusion",
         ],
     ),

@@ -1,0 +1,1 @@
+//! Meshes and radiance fields: rendering, marching, surfaces. Knows nothing of diffusion.
