@@ -43,23 +43,31 @@ impl<'a> Matrix<'a> {
     /// Up to 16 values of column `j` from row `i` on; zeros beyond the end of either axis.
     #[inline(always)]
     fn down(&self, i: usize, j: usize) -> F32s {
-        let mut out = [0.0; LANES];
         if j >= self.size[1] {
-            return out;
+            return [0.0; LANES];
         }
         let n = LANES.min(self.size[0] - i);
         let from = &self.values[i * self.strides[0] + j * self.strides[1]..];
-        if self.strides[0] != 1 {
-            for (l, out) in out[..n].iter_mut().enumerate() {
-                *out = from[l * self.strides[0]];
-            }
-        } else if n == LANES {
-            out.copy_from_slice(&from[..LANES]);
-        } else {
-            out[..n].copy_from_slice(&from[..n]);
+        if self.strides[0] == 1 && n == LANES {
+            return sixteen(from);
+        }
+        let mut out = [0.0; LANES];
+        for (l, out) in out[..n].iter_mut().enumerate() {
+            *out = from[l * self.strides[0]];
         }
         out
     }
+}
+
+/// The first sixteen values, zeros after the end.
+#[inline(always)]
+pub(crate) fn sixteen(values: &[f32]) -> F32s {
+    let mut out = [0.0; LANES];
+    match values.first_chunk() {
+        Some(values) => out = *values,
+        None => out[..values.len()].copy_from_slice(values),
+    }
+    out
 }
 
 /// In what order a pack holds the items of its rows.

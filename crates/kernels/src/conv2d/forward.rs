@@ -1,10 +1,10 @@
 //! The sums of a convolution: packed weights are broadcast, sixteen pixels are one vector.
 
-use crate::conv2d::planes::{Layout, PackPlanes, sixteen};
+use crate::conv2d::planes::{Layout, PackPlanes};
 use crate::conv2d::window::Window;
 use crate::isa::{Isa, Job};
 use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
-use crate::pack::{Order, put_transposed};
+use crate::pack::{Order, put_transposed, sixteen};
 use crate::parallel;
 use crate::scratch::{Shared, SharedItems, with_scratch};
 use crate::tile::{EMPTY, Sink, Walk, groups, tile};
@@ -37,20 +37,25 @@ impl PackedTaps {
     ) -> Self {
         let steps = inputs.div_ceil(isa.depth()) * taps.len();
         let mut items = vec![0; Order::Rows.len(outputs, steps)];
-        // Two panels are packed at a time.
-        let pair = 2 * ROWS * steps;
-        if pair > 0 {
-            let len = items.len();
+        // Channels of a job and items of a block: many of those that lie together in memory.
+        let items_of_all = inputs.div_ceil(isa.depth());
+        let [each, block] = match strides[0] > strides[1] {
+            true => [LANES, items_of_all.next_multiple_of(LANES)],
+            false => [(outputs / 4).clamp(LANES, 4 * LANES) / LANES * LANES, LANES],
+        };
+        if steps > 0 {
+            let (len, panels) = (items.len(), each * steps);
             let to = SharedItems::of(&mut items);
-            parallel::for_each(outputs.div_ceil(2 * ROWS), |job| {
-                let to = to.part(job * pair, pair.min(len - job * pair));
-                with_scratch(LANES * (steps + LANES), |rows| {
+            parallel::for_each(outputs.div_ceil(each), |job| {
+                let to = to.part(job * panels, panels.min(len - job * panels));
+                with_scratch(each * (block * taps.len() + LANES), |rows| {
                     isa.run(PackWeight {
-                        weight: &weight[job * 2 * ROWS * strides[0]..],
-                        outputs: (2 * ROWS).min(outputs - job * 2 * ROWS),
+                        weight: &weight[job * each * strides[0]..],
+                        outputs: each.min(outputs - job * each),
                         inputs,
                         strides,
                         taps,
+                        block,
                         rows,
                         to,
                     });
@@ -67,14 +72,16 @@ impl PackedTaps {
     }
 }
 
-/// Packs up to sixteen output channels.
+/// Packs some output channels.
 struct PackWeight<'a> {
     weight: &'a [f32],
     outputs: usize,
     inputs: usize,
     strides: [usize; 2],
     taps: &'a [usize],
-    /// Room for sixteen rows of items, and for sixteen more at the end of each.
+    /// Items of each tap that are packed at a time.
+    block: usize,
+    /// Room for a block of all taps of each channel, and for sixteen items more at the end of each.
     rows: &'a mut [u32],
     to: &'a mut [u32],
 }
@@ -86,35 +93,51 @@ impl Job for PackWeight<'_> {
     fn run<L: Lanes>(self) {
         let Self { taps, strides, .. } = self;
         let steps = self.inputs.div_ceil(L::DEPTH) * taps.len();
-        let row = steps + LANES;
+        let row = self.block * taps.len() + LANES;
         let adjacent = taps.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let mut next = 0;
-        for input in (0..self.inputs).step_by(L::DEPTH) {
-            let more = L::DEPTH == 2 && input + 1 < self.inputs;
-            for taps in taps.chunks(LANES) {
-                for output in 0..self.outputs {
+        for first in (0..self.inputs).step_by(self.block * L::DEPTH) {
+            let n_items = (self.inputs - first).div_ceil(L::DEPTH).min(self.block);
+            // What lies together is read together.
+            let outputs_first = strides[0] > strides[1];
+            let [outer, inner] = match outputs_first {
+                true => [self.outputs, n_items],
+                false => [n_items, self.outputs],
+            };
+            for i in 0..outer {
+                for j in 0..inner {
+                    let [output, item] = if outputs_first { [i, j] } else { [j, i] };
+                    let input = first + item * L::DEPTH;
+                    let more = L::DEPTH == 2 && input + 1 < self.inputs;
                     let low = &self.weight[output * strides[0] + input * strides[1]..];
                     let high = if more { &low[strides[1]..] } else { &[] };
-                    // What is read after the taps is written over later.
-                    let (low, high) = if adjacent {
-                        let high = high.get(taps[0]..).unwrap_or_default();
-                        (sixteen(&low[taps[0]..]), sixteen(high))
-                    } else {
-                        (picked(low, taps), picked(high, taps))
-                    };
-                    // SAFETY: jobs only run for a set that the processor has.
-                    let joined = unsafe { L::join(low, high) };
-                    self.rows[output * row + next..][..LANES].copy_from_slice(&joined);
+                    let mut next = output * row + item * taps.len();
+                    for taps in taps.chunks(LANES) {
+                        // What is read after adjacent taps is written over later.
+                        let (low, high) = if adjacent {
+                            let high = high.get(taps[0]..).unwrap_or_default();
+                            (sixteen(&low[taps[0]..]), sixteen(high))
+                        } else {
+                            (picked(low, taps), picked(high, taps))
+                        };
+                        // SAFETY: jobs only run for a set that the processor has.
+                        let joined = unsafe { L::join(low, high) };
+                        self.rows[next..next + LANES].copy_from_slice(&joined);
+                        next += taps.len();
+                    }
                 }
-                next += taps.len();
             }
-        }
-        for step in (0..steps).step_by(LANES) {
-            let mut items = [[0; LANES]; LANES];
-            for (i, items) in items.iter_mut().take(self.outputs).enumerate() {
-                items.copy_from_slice(&self.rows[i * row + step..][..LANES]);
+            let n_steps = n_items * taps.len();
+            for step in (0..n_steps).step_by(LANES) {
+                let at = first / L::DEPTH * taps.len() + step;
+                for output in (0..self.outputs).step_by(LANES) {
+                    let mut items = [[0; LANES]; LANES];
+                    let n = LANES.min(self.outputs - output);
+                    for (i, items) in items[..n].iter_mut().enumerate() {
+                        items.copy_from_slice(&self.rows[(output + i) * row + step..][..LANES]);
+                    }
+                    put_transposed::<L>(&items, Order::Rows, self.to, [output, at, steps]);
+                }
             }
-            put_transposed::<L>(&items, Order::Rows, self.to, [0, step, steps]);
         }
     }
 }

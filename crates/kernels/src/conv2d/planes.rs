@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::conv2d::window::Window;
 use crate::isa::Job;
-use crate::lanes::{F32s, LANES, Lanes};
+use crate::lanes::{LANES, Lanes};
+use crate::pack::sixteen;
 
 /// How a band of output rows lies in memory: `[planes][copies][phases][rows][pitch]` items.
 #[derive(Clone, Copy, Debug)]
@@ -134,17 +135,6 @@ fn join<L: Lanes>(low: &[f32], high: &[f32], items: &mut [u32]) {
         let joined = unsafe { L::join(sixteen(&low[first..]), high) };
         items[first..first + LANES].copy_from_slice(&joined);
     }
-}
-
-/// The first sixteen values, zeros after the end.
-#[inline(always)]
-pub(super) fn sixteen(values: &[f32]) -> F32s {
-    let mut out = [0.0; LANES];
-    match values.first_chunk() {
-        Some(values) => out = *values,
-        None => out[..values.len()].copy_from_slice(values),
-    }
-    out
 }
 
 impl Layout {
