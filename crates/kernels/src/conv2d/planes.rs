@@ -242,7 +242,7 @@ impl Layout {
 /// A copy without a library call, which a short row would wait for: the last 8 items may be copied
 /// twice.
 #[inline(always)]
-fn copy_short(from: &[u32], to: &mut [u32]) {
+pub(super) fn copy_short<T: Copy + Default>(from: &[T], to: &mut [T]) {
     let n = to.len();
     let from = &from[..n];
     if n < 8 {
@@ -252,15 +252,15 @@ fn copy_short(from: &[u32], to: &mut [u32]) {
         return;
     }
     for i in (0..n / 8).map(|i| 8 * i).chain([n - 8]) {
-        let eight: [u32; 8] = from[i..i + 8].try_into().unwrap_or_default();
+        let eight: [T; 8] = from[i..i + 8].try_into().unwrap_or_default();
         to[i..i + 8].copy_from_slice(&eight);
     }
 }
 
 /// Zeros without a library call.
 #[inline(always)]
-fn zero(to: &mut [u32]) {
+pub(super) fn zero<T: Default>(to: &mut [T]) {
     for to in to {
-        *to = 0;
+        *to = T::default();
     }
 }

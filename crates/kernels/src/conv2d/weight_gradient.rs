@@ -2,6 +2,7 @@
 //! gradients of output pixels, summed over all pixels. Inputs are broadcast, sixteen output
 //! channels are one vector.
 
+use crate::conv2d::planes::{copy_short, zero};
 use crate::conv2d::window::Window;
 use crate::isa::{Isa, Job};
 use crate::lanes::{LANES, Lanes, ROWS};
@@ -241,7 +242,7 @@ impl Layout {
             let y = (row * stride + phase / stride) as isize - before[0];
             let shift = (phase % stride) as isize - before[1];
             if y < 0 || y >= input[0] as isize {
-                to.fill(T::default());
+                zero(to);
                 continue;
             }
             let pitch = self.pitch as isize;
@@ -250,14 +251,14 @@ impl Layout {
             let end = end.clamp(first, pitch);
             let start = y * input[1] as isize + first * step + shift;
             let (first, end) = (first as usize, end as usize);
-            to[..first].fill(T::default());
-            to[end..].fill(T::default());
+            zero(&mut to[..first]);
+            zero(&mut to[end..]);
             if first == end {
                 continue;
             }
             let from = &from[start as usize..];
             if stride == 1 {
-                to[first..end].copy_from_slice(&from[..end - first]);
+                copy_short(from, &mut to[first..end]);
             } else {
                 for (j, to) in to[first..end].iter_mut().enumerate() {
                     *to = from[j * stride];
