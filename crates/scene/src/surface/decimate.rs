@@ -244,3 +244,124 @@ impl Surface {
         Ok(parts.build()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::shapes::{gyroid, noise, solid, sphere, torus};
+    use super::*;
+    use crate::surface::{Inside, Lattice, Topology, isosurface};
+
+    #[test]
+    fn a_sphere_of_500_faces_is_still_a_sphere() {
+        let full = sphere(64, 0.8);
+        let mesh = decimate(full.clone(), 500).unwrap();
+        assert!(
+            (499..=500).contains(&mesh.faces().len()),
+            "{}",
+            mesh.faces().len()
+        );
+        let topology = Topology::of(&mesh);
+        assert!(topology.is_closed_manifold());
+        assert_eq!(topology.euler_characteristic(), 2);
+        // With its corners on the sphere it would lack (edge / radius)² / 4, 2.3 %.
+        assert!((mesh.signed_volume() / full.signed_volume() - 1.0).abs() < 0.015);
+        for face in 0..mesh.faces().len() {
+            let [a, b, c] = mesh.triangle(face);
+            let cosine = (b - a)
+                .cross(c - a)
+                .normalize()
+                .dot((a + b + c).normalize());
+            // A face spans about 0.3 radii.
+            assert!(cosine > 0.9, "face {face}: {cosine}");
+        }
+        let far = mesh
+            .verts()
+            .iter()
+            .map(|v| (DVec3::from(v.map(f64::from)).length() - 0.8).abs());
+        assert!(far.fold(0.0, f64::max) < 0.02);
+    }
+
+    #[test]
+    fn a_box_becomes_twelve_faces_with_its_corners() {
+        let full = solid(64, |p| (p.abs() - 0.5).max_element());
+        let mesh = decimate(full, 12).unwrap();
+        assert_eq!(mesh.faces().len(), 12);
+        assert!(Topology::of(&mesh).is_closed_manifold());
+        // Marching bevels the edges by one cell, 1/32, and the corners by less than two.
+        for vert in mesh.verts().iter().flatten() {
+            assert!((vert.abs() - 0.5).abs() < 2.0 / 32.0, "{vert}");
+        }
+    }
+
+    #[test]
+    fn handles_and_parts_stay_even_if_more_is_asked() {
+        for (full, least) in [(solid(32, torus), 14), (solid(24, gyroid), 14)] {
+            let genus = Topology::of(&full).genus();
+            let mesh = decimate(full, 0).unwrap();
+            let topology = Topology::of(&mesh);
+            // A torus needs seven vertices and fourteen faces.
+            assert!(mesh.faces().len() >= least);
+            assert!(
+                topology.is_closed_manifold()
+                    && topology.genus() == genus
+                    && mesh.signed_volume() > 0.0
+            );
+        }
+    }
+
+    #[test]
+    fn noise_stays_sound() {
+        let lattice = Lattice::unit(8).unwrap();
+        for seed in 0..20 {
+            let full = isosurface(&lattice, &noise(&lattice, seed), 0.0, Inside::Above).unwrap();
+            let genus = Topology::of(&full).genus();
+            let mesh = decimate(full.clone(), full.faces().len() / 4).unwrap();
+            assert!(mesh.faces().len() < full.faces().len() / 2);
+            assert!(Topology::of(&mesh).genus() == genus && genus.is_some());
+            assert!(mesh.signed_volume() > 0.0);
+        }
+    }
+
+    #[test]
+    fn open_borders_stay_where_they_are() {
+        let n = 20;
+        let verts = (0..n * n)
+            .map(|i| [(i % n) as f32, (i / n) as f32, 0.0])
+            .collect();
+        let cells = (0..(n - 1) * (n - 1)).map(|i| i / (n - 1) * n + i % (n - 1));
+        let faces = cells
+            .flat_map(|i| [[i, i + 1, i + n], [i + 1, i + n + 1, i + n]])
+            .collect();
+        let full = MeshParts {
+            verts,
+            faces,
+            ..MeshParts::default()
+        }
+        .build()
+        .unwrap();
+        let open = Topology::of(&full).open_edges;
+        let mesh = decimate(full.clone(), 100).unwrap();
+        assert!(
+            mesh.faces().len() < full.faces().len() / 4,
+            "{}",
+            mesh.faces().len()
+        );
+        assert_eq!(Topology::of(&mesh).open_edges, open);
+        assert!((mesh.area() / full.area() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn broken_meshes_come_back_no_worse() {
+        let verts = vec![[0.0; 3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]];
+        let faces = vec![[0, 0, 0], [0, 1, 1], [0, 1, 2], [0, 1, 2], [2, 1, 0]];
+        let broken = MeshParts {
+            verts,
+            faces,
+            ..MeshParts::default()
+        }
+        .build()
+        .unwrap();
+        assert_eq!(decimate(broken.clone(), 1).unwrap(), broken);
+        assert_eq!(decimate(broken.clone(), 5).unwrap(), broken);
+    }
+}

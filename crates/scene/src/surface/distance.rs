@@ -108,3 +108,72 @@ impl<'a> Sampler<'a> {
         sums.iter().sum::<f64>() / f64::from(n_points)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::shapes::{solid, sphere, torus};
+    use super::*;
+    use dreamsmith_base::MeshParts;
+
+    fn n(points: u32) -> NonZeroU32 {
+        NonZeroU32::new(points).unwrap()
+    }
+
+    #[test]
+    fn a_mesh_is_at_distance_zero_from_itself() {
+        let mesh = solid(32, torus);
+        let found = chamfer(&mesh, &mesh, n(5000), 1).unwrap();
+        // Points are rounded to f32.
+        assert!(found.relative() < 1e-7, "{found:?}");
+    }
+
+    #[test]
+    fn a_larger_sphere_is_as_far_away_as_its_radius_is_larger() {
+        let found = chamfer(&sphere(48, 0.8), &sphere(48, 0.6), n(20_000), 2).unwrap();
+        // The facets lie up to h²/8r inside their spheres, for h = 1/24: 4e-4.
+        assert!((found.to_reference - 0.2).abs() < 5e-4, "{found:?}");
+        assert!((found.from_reference - 0.2).abs() < 5e-4, "{found:?}");
+        assert!((found.diagonal - 1.2 * 3f64.sqrt()).abs() < 1e-3);
+        assert!((found.relative() - 0.2 / found.diagonal).abs() < 5e-4);
+    }
+
+    #[test]
+    fn what_is_missing_shows_in_one_direction_only() {
+        let both = solid(32, |p| (p.abs() - Vec3::X * 0.5).length() - 0.3);
+        let one = crate::surface::largest_component(both.clone()).unwrap();
+        let found = chamfer(&one, &both, n(4000), 3).unwrap();
+        assert!(found.to_reference < 1e-6);
+        // Half of the points are missed by 0.4 to 1.
+        assert!((0.2..0.5).contains(&found.from_reference), "{found:?}");
+    }
+
+    #[test]
+    fn points_are_even_and_the_number_of_threads_changes_nothing() {
+        // One right triangle, seen from its corner: the mean distance of its points to the side x = 0 is a third.
+        let flat = |verts: [[f32; 3]; 3]| {
+            let parts = MeshParts {
+                verts: verts.to_vec(),
+                faces: vec![[0, 1, 2]],
+                ..MeshParts::default()
+            };
+            parts.build().unwrap()
+        };
+        let triangle = flat([[0.0; 3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
+        let side = flat([[0.0; 3], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]);
+        let mean_with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let sampler = Sampler::new(&triangle, 4, 0).unwrap();
+            pool.install(|| sampler.mean_distance(&side, n(50_000)))
+        };
+        // Five standard errors: √(1/18 / 50 000) = 1.05e-3.
+        assert!((mean_with(1) - 1.0 / 3.0).abs() < 5.3e-3);
+        assert_eq!(mean_with(1), mean_with(3));
+        assert!(matches!(
+            chamfer(&triangle, &side, n(9), 1),
+            Err(SurfaceError::NoArea { faces: 1 })
+        ));
+    }
+}

@@ -222,3 +222,173 @@ impl<'a> Padded<'a> {
         faces
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::shapes::{gyroid, noise, solid, sphere, torus};
+    use super::*;
+    use crate::surface::Topology;
+    use std::f64::consts::PI;
+
+    #[track_caller]
+    fn assert_near(found: f64, expected: f64, part: f64) {
+        assert!(
+            (found / expected - 1.0).abs() < part,
+            "{found} instead of {expected}"
+        );
+    }
+
+    #[track_caller]
+    fn assert_sound(mesh: &Mesh) -> Topology {
+        let topology = Topology::of(mesh);
+        assert!(topology.is_closed_manifold(), "{topology:?}");
+        assert_eq!(topology.n_verts, mesh.verts().len());
+        let mut places: Vec<_> = mesh.verts().iter().map(|v| v.map(f32::to_bits)).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(
+            places.len(),
+            mesh.verts().len(),
+            "two vertices on one place"
+        );
+        assert!(mesh.verts().iter().flatten().all(|x| x.abs() <= 1.0));
+        assert!(mesh.signed_volume() > 0.0);
+        topology
+    }
+
+    #[test]
+    fn a_sphere_has_its_area_and_volume() {
+        let mesh = sphere(64, 0.8);
+        let topology = assert_sound(&mesh);
+        assert_eq!(topology.euler_characteristic(), 2);
+        // Chords lie h²/8r inside the circle: a part of 2e-4 of the radius here, and twice or thrice of area and volume.
+        assert_near(mesh.area(), 4.0 * PI * 0.64, 2e-3);
+        assert_near(mesh.signed_volume(), 4.0 / 3.0 * PI * 0.512, 2e-3);
+    }
+
+    #[test]
+    fn faces_look_from_inside_to_outside_whichever_side_that_is() {
+        let lattice = Lattice::unit(16).unwrap();
+        let density = lattice.sample(|p| 1.0 / (p - 0.1).length_squared());
+        let mesh = isosurface(&lattice, &density, 4.0, Inside::Above).unwrap();
+        assert_sound(&mesh);
+        for face in 0..mesh.faces().len() {
+            let [a, b, c] = mesh.triangle(face);
+            assert!((b - a).cross(c - a).dot((a + b + c) / 3.0 - 0.1) > 0.0);
+        }
+        let around = isosurface(&lattice, &density, 4.0, Inside::Below).unwrap();
+        assert_sound(&around);
+        assert_near(around.signed_volume() + mesh.signed_volume(), 8.0, 1e-3);
+    }
+
+    #[test]
+    fn a_torus_has_one_handle_and_two_balls_are_two_parts() {
+        let mesh = solid(48, torus);
+        assert_eq!(assert_sound(&mesh).genus(), Some(1));
+        assert_near(mesh.signed_volume(), 2.0 * PI * PI * 0.6 * 0.0625, 0.01);
+        let balls = solid(32, |p| (p.abs() - Vec3::X * 0.5).length() - 0.3);
+        let topology = assert_sound(&balls);
+        assert_eq!((topology.components, topology.genus()), (2, Some(0)));
+    }
+
+    #[test]
+    fn what_the_box_cuts_is_closed_there() {
+        assert!(assert_sound(&solid(40, gyroid)).genus() > Some(5));
+        let full = solid(8, |_| -1.0);
+        assert_eq!(assert_sound(&full).euler_characteristic(), 2);
+        // The faces lie MARGIN of a hair's breadth inside, the edges are cut by as much.
+        assert_near(full.signed_volume(), 8.0, 1e-4);
+        assert_eq!(
+            assert_sound(&solid(1, |p| p.x + p.y)).euler_characteristic(),
+            2
+        );
+    }
+
+    #[test]
+    fn noise_gives_sound_meshes() {
+        let lattice = Lattice::unit(8).unwrap();
+        for seed in 0..50 {
+            let values = noise(&lattice, seed);
+            for inside in [Inside::Above, Inside::Below] {
+                assert_sound(&isosurface(&lattice, &values, 0.0, inside).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn values_at_the_level_give_sound_meshes() {
+        let lattice = Lattice::unit(8).unwrap();
+        for seed in 0..50 {
+            let values: Vec<f32> = noise(&lattice, seed)
+                .iter()
+                .map(|x| x.round().clamp(-1.0, 1.0))
+                .collect();
+            assert!(values.iter().filter(|x| **x == 0.0).count() > 200);
+            for inside in [Inside::Above, Inside::Below] {
+                assert_sound(&isosurface(&lattice, &values, 0.0, inside).unwrap());
+            }
+        }
+        // The octahedron's corners, edges and faces all lie on points of the lattice.
+        let octahedron = solid(8, |p| p.abs().element_sum() - 1.0);
+        assert_eq!(assert_sound(&octahedron).euler_characteristic(), 2);
+        assert_near(octahedron.signed_volume(), 4.0 / 3.0, 0.02);
+    }
+
+    #[test]
+    fn fields_far_from_the_level_in_size_are_meshed() {
+        let lattice = Lattice::unit(4).unwrap();
+        let huge = lattice.sample(|p| if p.length() < 0.7 { f32::MAX } else { f32::MIN });
+        assert_sound(&isosurface(&lattice, &huge, 0.0, Inside::Above).unwrap());
+        let tiny = lattice.sample(|p| {
+            if p.length() < 0.7 {
+                f32::from_bits(1)
+            } else {
+                0.0
+            }
+        });
+        assert_sound(&isosurface(&lattice, &tiny, 0.0, Inside::Above).unwrap());
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let mesh_with = |n| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(n)
+                .build()
+                .unwrap();
+            pool.install(|| solid(20, gyroid))
+        };
+        assert_eq!(mesh_with(1), mesh_with(3));
+    }
+
+    #[test]
+    fn fields_without_a_surface_are_refused() {
+        let lattice = Lattice::unit(2).unwrap();
+        let refused =
+            |values: &[f32], iso| isosurface(&lattice, values, iso, Inside::Above).unwrap_err();
+        let nothing = refused(&[1.0; 27], 1.0);
+        assert!(matches!(
+            nothing,
+            SurfaceError::Nothing {
+                least: 1.0,
+                greatest: 1.0,
+                ..
+            }
+        ));
+        assert!(matches!(
+            refused(&[1.0; 8], 0.0),
+            SurfaceError::Count {
+                expected: 27,
+                found: 8
+            }
+        ));
+        assert!(matches!(
+            refused(&[1.0; 27], f32::NAN),
+            SurfaceError::NotFinite { .. }
+        ));
+        let mut values = [1.0; 27];
+        values[13] = f32::INFINITY;
+        let text = refused(&values, 0.0).to_string();
+        assert_eq!(text, "the field at [0, 0, 0] is inf: it must be finite");
+    }
+}

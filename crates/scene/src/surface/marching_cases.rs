@@ -74,11 +74,11 @@ fn loops(inside: u8) -> Vec<Vec<u8>> {
     loops
 }
 
-/// Cuts a polygon into triangles; false if its first and last corner must not be joined.
+/// Cuts a polygon into triangles; false if there is no way. Its first and last corner are joined already.
 ///
 /// No cut may lie in a face of the cube: the cube behind might make the same one, and four triangles would meet there.
 fn cut(polygon: &[u8], triangles: &mut Vec<[u8; 3]>) -> bool {
-    let [first, .., last] = *polygon else {
+    let [first, _, .., last] = *polygon else {
         return true;
     };
     let n_before = triangles.len();

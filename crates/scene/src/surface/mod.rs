@@ -11,6 +11,8 @@ mod marching_cases;
 mod nearest;
 mod paint;
 mod quadric;
+#[cfg(test)]
+mod shapes;
 mod topology;
 
 pub use components::{Component, components, largest_component};
