@@ -26,6 +26,8 @@ pub enum Purpose {
     Preview = 8,
     /// Noise of the forward process shown as a picture.
     Forward = 9,
+    /// Points on the surface of a mesh.
+    Surface = 40,
     /// Anything that only a test draws.
     Test = 255,
 }
