@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_diffusion::Precision;
 use dreamsmith_kernels::{
-    self as kernels, Act, AdamW, Conv2dOptions, GroupNormOptions, Packs, adamw, conv2d, group_norm,
-    layer_norm, silu,
+    self as kernels, Act, AdamW, Conv2dOptions, GroupNormOptions, Packs, adamw, conv2d,
+    given_gradient, group_norm, layer_norm, silu,
 };
 
 use crate::bench::unet::Network;
@@ -131,12 +131,14 @@ fn convolution_and_back([batch, channels, side]: [usize; 3]) -> Row {
     Row::new(name, work, move |precision| {
         let device = Device::flex().autodiff();
         let (x, weight, bias) = convolution_operands([batch, channels, side], &device);
+        let grad = normals([batch, channels, side, side], &device);
         Ok(Box::new(move || {
             let (x, weight) = (x.clone().require_grad(), weight.clone().require_grad());
             let bias = bias.clone().require_grad();
             // Packed anew, as after each step of an optimiser.
             let packs = Packs::new(precision);
-            black_box(conv2d(x, weight, bias, SAME, &packs).backward());
+            let y = conv2d(x, weight, bias, SAME, &packs);
+            black_box(given_gradient(y, grad.clone()).backward());
         }))
     })
 }
@@ -203,11 +205,11 @@ fn attention_and_back() -> Row {
     // Two products forward, four back; what is computed again does not count.
     let work = Work::Flops(3.0 * attention_flops());
     Row::new(attention_name("forward + backward"), work, |precision| {
-        let [q, k, v] = [(); 3].map(|()| attention_operand(&Device::flex().autodiff()));
+        let [q, k, v, grad] = [(); 4].map(|()| attention_operand(&Device::flex().autodiff()));
         Ok(Box::new(move || {
             let [q, k, v] = [&q, &k, &v].map(|x| x.clone().require_grad());
             let y = kernels::attention(q, k, v, ATTENTION[1], None, precision);
-            black_box(y.backward());
+            black_box(given_gradient(y, grad.clone()).backward());
         }))
     })
 }

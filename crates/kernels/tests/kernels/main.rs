@@ -4,6 +4,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod given_gradient;
 mod group_norm;
 mod layer_norm;
 mod product;
