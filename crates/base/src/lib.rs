@@ -21,6 +21,6 @@ pub use grid::grid;
 pub use image::{Image, ImageError, Rgba};
 pub use image_file::{ImageLimits, decode_image, read_image, read_png_text, write_png};
 pub use mesh::{Material, Mesh, MeshError, MeshParts};
-pub use mesh_file::{MeshFile, MeshFileError, MeshLimits, read_mesh};
+pub use mesh_file::{MeshFile, MeshFileError, MeshLimits, read_mesh, write_mesh};
 pub use seed::{Purpose, Stream};
 pub use torch_rng::TorchRng;

@@ -85,7 +85,7 @@ impl Files {
     /// The bytes of a file of at most `max_bytes`. `name` has slashes; neither `..` nor a drive
     /// leads out. Where no file has exactly this name, another case of its letters will do.
     pub fn read(&self, name: &str, max_bytes: u64) -> Result<Vec<u8>, MeshFileError> {
-        let missing = || FileError::Missing {
+        let missing = || MeshFileError::Missing {
             path: self.title(name).into(),
         };
         let inner = inside("", name).ok_or_else(missing)?;
@@ -178,7 +178,13 @@ mod tests {
     fn names_stay_inside() {
         assert_eq!(inside("a/b", "c.png").as_deref(), Some("a/b/c.png"));
         assert_eq!(inside("a/b", "..\\c.png").as_deref(), Some("a/c.png"));
-        for name in ["../../../etc/passwd", "/etc/passwd", "C:\\x.png", "../..", "a\0b"] {
+        for name in [
+            "../../../etc/passwd",
+            "/etc/passwd",
+            "C:\\x.png",
+            "../..",
+            "a\0b",
+        ] {
             assert_eq!(inside("a/b", name), None, "{name}");
         }
     }

@@ -125,9 +125,9 @@ impl<'a> Load<'a> {
     /// machine: a file of that name beside the mesh is what they mean.
     pub(super) fn neighbour(&mut self, name: &str) -> Result<Vec<u8>, MeshFileError> {
         let Some(left) = self.neighbours_left.checked_sub(1) else {
-            return Err(self.unsupported(format!(
-                "it names more than {MOST_NEIGHBOURS} other files"
-            )));
+            return Err(
+                self.unsupported(format!("it names more than {MOST_NEIGHBOURS} other files"))
+            );
         };
         self.neighbours_left = left;
         let folder = self.folder();

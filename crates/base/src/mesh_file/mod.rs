@@ -1,19 +1,26 @@
-//! Meshes in files: OBJ with MTL and textures, told by their content and name, also inside zips.
+//! Meshes in files: OBJ, glTF and PLY, told by their content and name, also inside zips.
 //! Limits come before allocation; what can be done without is a warning, the rest an error.
 //! Leaves out animation, skins, cameras and lights.
 
+mod accessor;
 mod files;
+mod glb_out;
+mod gltf;
 mod load;
 mod mtl;
 mod obj;
+mod obj_out;
+mod ply;
+mod ply_out;
 mod polygon;
+mod uri;
 
 use std::path::{Path, PathBuf};
 
 pub use files::Files;
 use load::Load;
 
-use crate::file::FileError;
+use crate::file::{FileError, write_atomic, write_atomic_bytes};
 use crate::image::ImageError;
 use crate::mesh::{Mesh, MeshError};
 
@@ -68,7 +75,9 @@ pub enum MeshFileError {
         examples: String,
     },
     /// The content is of no known format.
-    #[error("`{name}` is not a mesh that can be read: expected OBJ, GLB, glTF, PLY or a zip of them")]
+    #[error(
+        "`{name}` is not a mesh that can be read: expected OBJ, GLB, glTF, PLY or a zip of them"
+    )]
     UnknownFormat {
         /// The file.
         name: String,
@@ -133,6 +142,8 @@ pub struct MeshFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Obj,
+    Gltf,
+    Ply,
 }
 
 /// Reads a mesh file, the only mesh of a zip archive, or `archive.zip!folder/model.obj`.
@@ -163,6 +174,8 @@ pub fn read_mesh_from(
     let bytes = load.main_file()?;
     let parts = match format_of(name, &bytes) {
         Some(Format::Obj) => obj::read(&bytes, &mut load)?,
+        Some(Format::Gltf) => gltf::read(&bytes, &mut load)?,
+        Some(Format::Ply) => ply::read(&bytes, &mut load)?,
         None => return Err(MeshFileError::UnknownFormat { name: load.title() }),
     };
     let mesh = parts.build().map_err(|source| MeshFileError::Mesh {
@@ -175,8 +188,23 @@ pub fn read_mesh_from(
     })
 }
 
-fn format_of(name: &str, _bytes: &[u8]) -> Option<Format> {
+/// Writes a mesh as its name's ending says, whole or not at all: `.glb`, `.ply`, or `.obj` with
+/// its `.mtl` and PNGs of the same stem beside it.
+pub fn write_mesh(path: &Path, mesh: &Mesh) -> Result<(), MeshFileError> {
+    match ending(&path.to_string_lossy()).as_str() {
+        "glb" => Ok(write_atomic_bytes(path, &glb_out::encode(path, mesh)?)?),
+        "ply" => Ok(write_atomic(path, |w| ply_out::write(w, mesh))?),
+        "obj" => obj_out::write(path, mesh),
+        _ => Err(MeshFileError::UnknownEnding { path: path.into() }),
+    }
+}
+
+fn format_of(name: &str, bytes: &[u8]) -> Option<Format> {
+    let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
     match ending(name).as_str() {
+        _ if bytes.starts_with(b"glTF") => Some(Format::Gltf),
+        _ if bytes.starts_with(b"ply\n") || bytes.starts_with(b"ply\r") => Some(Format::Ply),
+        "gltf" | "glb" if first == Some(&b'{') => Some(Format::Gltf),
         "obj" => Some(Format::Obj),
         _ => None,
     }

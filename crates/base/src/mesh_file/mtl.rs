@@ -39,7 +39,10 @@ pub(super) fn parse(text: &str, load: &mut Load) -> Vec<Entry> {
         };
         let understood = match key.to_lowercase().as_str() {
             "kd" => set(&mut entry.diffuse, color(value)),
-            "d" => set(&mut entry.opacity, number(value.trim_start_matches("-halo"))),
+            "d" => set(
+                &mut entry.opacity,
+                number(value.trim_start_matches("-halo")),
+            ),
             "tr" => set(&mut entry.transparency, number(value)),
             "map_kd" => set(&mut entry.color_map, map_name(value)),
             "map_d" => set(&mut entry.opacity_map, map_name(value)),
@@ -101,7 +104,10 @@ fn map_name(text: &str) -> Option<String> {
 impl Entry {
     /// The material, with its textures read.
     pub(super) fn material(&self, load: &mut Load) -> Material {
-        let colors = self.color_map.as_deref().and_then(|name| load.texture(name));
+        let colors = self
+            .color_map
+            .as_deref()
+            .and_then(|name| load.texture(name));
         let diffuse = match self.diffuse {
             Some([0.0, 0.0, 0.0]) if colors.is_some() => [1.0; 3],
             diffuse => diffuse.unwrap_or([1.0; 3]),

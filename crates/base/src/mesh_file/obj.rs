@@ -2,6 +2,7 @@
 //! Vertex colours are taken as sRGB, like Kd. Broken lines are named by their number.
 //! Leaves out curves, lines, points, groups and smoothing groups.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use glam::Vec3;
@@ -38,12 +39,24 @@ struct Polygon {
 
 /// The mesh of an OBJ file, its materials and textures read through `load`.
 pub(super) fn read(bytes: &[u8], load: &mut Load) -> Result<MeshParts, MeshFileError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = decoded(bytes);
     let tables = parse(&text, load)?;
     drop(text);
     let mut parts = assemble(&tables, load)?;
     parts.materials = materials(&tables, load)?;
     Ok(parts)
+}
+
+/// The text behind a byte order mark of UTF-8 or UTF-16, or without one.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    let words =
+        |from: fn([u8; 2]) -> u16| bytes[2..].as_chunks().0.iter().copied().map(from).collect();
+    let words: Vec<u16> = match bytes {
+        [0xfe, 0xff, ..] => words(u16::from_be_bytes),
+        [0xff, 0xfe, ..] => words(u16::from_le_bytes),
+        _ => return String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)),
+    };
+    Cow::Owned(String::from_utf16_lossy(&words))
 }
 
 fn parse(text: &str, load: &mut Load) -> Result<Tables, MeshFileError> {
@@ -97,8 +110,8 @@ fn parse(text: &str, load: &mut Load) -> Result<Tables, MeshFileError> {
 type Line = Result<(), String>;
 
 /// The first `N` numbers of a line.
-fn floats<const N: usize>(text: &str) -> Option<[f32; N]> {
-    let mut values = [0.0; N];
+fn floats<const N: usize, T: std::str::FromStr + Copy + Default>(text: &str) -> Option<[T; N]> {
+    let mut values = [T::default(); N];
     let mut words = text.split_whitespace();
     for value in &mut values {
         *value = words.next()?.parse().ok()?;
@@ -109,13 +122,13 @@ fn floats<const N: usize>(text: &str) -> Option<[f32; N]> {
 impl Tables {
     fn vert(&mut self, value: &str, load: &Load) -> Result<Line, MeshFileError> {
         load.check_verts(self.verts.len() + 1)?;
-        let Some(vert) = floats::<3>(value).filter(|v| v.iter().all(|x| x.is_finite())) else {
+        let Some(vert) = floats::<3, f32>(value).filter(|v| v.iter().all(|x| x.is_finite())) else {
             return Ok(Err(format!(
                 "needs three finite numbers after `v`, found `{}`",
                 excerpt(value)
             )));
         };
-        if let Some([_, _, _, color @ ..]) = floats::<6>(value) {
+        if let Some([_, _, _, color @ ..]) = floats::<6, f32>(value) {
             let color: [f32; 3] = color;
             self.colors.resize(self.verts.len(), [1.0; 3]);
             self.colors
@@ -126,9 +139,9 @@ impl Tables {
     }
 
     fn uv(&mut self, value: &str, load: &mut Load) -> Line {
-        let both = floats::<2>(value).or_else(|| floats::<1>(value).map(|[u]| [u, 0.0]));
+        let both = floats::<2, f64>(value).or_else(|| floats::<1, f64>(value).map(|[u]| [u, 0.0]));
         let [u, v] = match both {
-            Some(uv) if uv.iter().all(|x| x.is_finite()) => uv,
+            Some(uv) if uv.iter().all(|x| (*x as f32).is_finite()) => uv,
             Some(_) => {
                 load.warn("texture coordinates that are not finite became 0".into());
                 [0.0; 2]
@@ -141,24 +154,25 @@ impl Tables {
             }
         };
         // Upwards there, downwards here.
-        self.uvs.push([u, 1.0 - v]);
+        self.uvs.push([u as f32, (1.0 - v) as f32]);
         Ok(())
     }
 
     /// Normals without a direction stay zero and are replaced by the face's.
     fn normal(&mut self, value: &str) -> Line {
-        let normal = floats::<3>(value).ok_or_else(|| {
-            format!(
-                "needs three numbers after `vn`, found `{}`",
-                excerpt(value)
-            )
-        })?;
+        let normal = floats::<3, f32>(value)
+            .ok_or_else(|| format!("needs three numbers after `vn`, found `{}`", excerpt(value)))?;
         let normal = Vec3::from(normal).try_normalize().unwrap_or(Vec3::ZERO);
         self.normals.push(normal.into());
         Ok(())
     }
 
-    fn polygon(&mut self, value: &str, material: u32, load: &mut Load) -> Result<Line, MeshFileError> {
+    fn polygon(
+        &mut self,
+        value: &str,
+        material: u32,
+        load: &mut Load,
+    ) -> Result<Line, MeshFileError> {
         let start = self.corners.len();
         for word in value.split_whitespace() {
             match self.corner(word) {
@@ -231,8 +245,7 @@ fn assemble(tables: &Tables, load: &Load) -> Result<MeshParts, MeshFileError> {
         start = polygon.end;
         places.clear();
         places.extend(corners.iter().map(|c| tables.position(c)));
-        let lacks_normal =
-            |c: &[u32; 3]| c[2] == NONE || tables.normals[c[2] as usize] == [0.0; 3];
+        let lacks_normal = |c: &[u32; 3]| c[2] == NONE || tables.normals[c[2] as usize] == [0.0; 3];
         if with_normals && corners.iter().any(lacks_normal) {
             for corner in corners.iter_mut().filter(|c| lacks_normal(c)) {
                 corner[2] = normals.len() as u32;
@@ -320,7 +333,9 @@ fn materials(tables: &Tables, load: &mut Load) -> Result<Vec<Material>, MeshFile
         materials.push(match entries.get(name) {
             Some(entry) => entry.material(load),
             None => {
-                load.warn(format!("material `{name}` is in no library: it became white"));
+                load.warn(format!(
+                    "material `{name}` is in no library: it became white"
+                ));
                 Material {
                     name: name.clone(),
                     ..Material::default()

@@ -143,7 +143,10 @@ mod tests {
         let signed: f32 = area(&comb, &triangles);
         let covered: f32 = triangles.iter().map(|t| area(&comb, &[*t]).abs()).sum();
         // The tallest row is 12 wide and 1 high, the 6 teeth are triangles of 2 by 3; rounding of f32.
-        assert!((signed - 30.0).abs() < 1e-3 && (covered - 30.0).abs() < 1e-3, "{signed} {covered}");
+        assert!(
+            (signed - 30.0).abs() < 1e-3 && (covered - 30.0).abs() < 1e-3,
+            "{signed} {covered}"
+        );
     }
 
     #[test]
