@@ -3,6 +3,7 @@
 //! Leaves out animation, skins, cameras and lights.
 
 mod accessor;
+mod corners;
 mod files;
 mod glb_out;
 mod gltf;
