@@ -167,11 +167,18 @@ pub(crate) fn put_transposed<L: Lanes>(
 #[inline(always)]
 pub(crate) fn neighbours<L: Lanes>(from: &[f32]) -> [u32; LANES] {
     let mut values = [[0.0_f32; LANES]; 2];
-    let (flat, len) = (values.as_flattened_mut(), LANES * L::DEPTH);
-    if from.len() >= len {
-        flat[..len].copy_from_slice(&from[..len]);
+    if from.len() >= LANES * L::DEPTH {
+        // By way of registers, not of memory.
+        for (values, from) in values
+            .iter_mut()
+            .take(L::DEPTH)
+            .zip(from.as_chunks::<LANES>().0)
+        {
+            // SAFETY: jobs only run for a set that the processor has; both have sixteen values.
+            unsafe { L::store_sum(L::load_sum(from.as_ptr()), values.as_mut_ptr()) };
+        }
     } else {
-        flat[..from.len()].copy_from_slice(from);
+        values.as_flattened_mut()[..from.len()].copy_from_slice(from);
     }
     // SAFETY: jobs only run for a set that the processor has.
     unsafe { L::neighbours(values) }
