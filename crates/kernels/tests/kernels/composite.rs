@@ -36,15 +36,29 @@ fn render(offsets: &[u32], density: &[f32], lengths: &[f32]) -> [Vec<f32>; 2] {
 
 #[test]
 fn golden_of_nerfacc() {
-    let offsets = [0, 2, 2, 2, 5];
+    // The second ray has no samples.
+    let offsets = [0, 1, 1, 5];
     let [weights, transmittance] = render(&offsets, &[0.4, 0.8, 0.1, 0.8, 0.1], &[1.0; 5]);
-    let mut slopes = [0.0; 5];
-    let grads = ([1.0; 5], [0.0; 4]);
+    let mut slopes = [f32::NAN; 5];
     let made = (&weights[..], &transmittance[..]);
-    render_weights_backward(&offsets, &[1.0; 5], made, (&grads.0, &grads.1), &mut slopes);
-    let same = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-4);
-    assert!(same(&slopes[..2], &[0.3012, 0.3012]), "{slopes:?}");
-    assert!(same(&weights[..2], &[0.3297, 0.3691]), "{weights:?}");
+    render_weights_backward(
+        &offsets,
+        &[1.0; 5],
+        made,
+        (&[1.0; 5], &[0.0; 3]),
+        &mut slopes,
+    );
+    // Four digits are given.
+    let same =
+        |got: &[f32], want: [f32; 5]| got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-4);
+    assert!(
+        same(&weights, [0.3297, 0.5507, 0.0428, 0.2239, 0.0174]),
+        "{weights:?}"
+    );
+    assert!(
+        same(&slopes, [0.6703, 0.1653, 0.1653, 0.1653, 0.1653]),
+        "{slopes:?}"
+    );
 }
 
 #[test]

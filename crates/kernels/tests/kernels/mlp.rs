@@ -1,7 +1,7 @@
 //! The perceptron against one in f64, layer by layer and sample by sample.
 
 use dreamsmith_kernels::Precision;
-use dreamsmith_kernels::field::{Bias, Mlp, MlpSpec};
+use dreamsmith_kernels::field::{Bias, Layer, Mlp, MlpSpec};
 
 use crate::setting::{assert_slope, dot, normals, on_threads, relative_error};
 
@@ -24,23 +24,37 @@ const fn spec([inputs, width, layers, outputs]: [usize; 4], bias: Bias) -> MlpSp
     }
 }
 
+/// What a layer makes of `below`.
+fn sums(layer: &Layer, weights: &[f32], below: &[f64]) -> Vec<f64> {
+    let rows = weights[layer.weights.clone()].chunks(layer.inputs);
+    let bias = weights[layer.bias.clone()].iter().copied();
+    let bias = bias.chain(std::iter::repeat(0.0));
+    let sum = |(row, bias): (&[f32], f32)| {
+        let sum: f64 = row.iter().zip(below).map(|(w, x)| f64::from(*w) * x).sum();
+        sum + f64::from(bias)
+    };
+    rows.zip(bias).map(sum).collect()
+}
+
 /// Values of one layer after the other, of one sample.
 fn layers(mlp: &Mlp, weights: &[f32], x: &[f32]) -> Vec<Vec<f64>> {
     let mut values = vec![x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()];
     for (l, layer) in mlp.layers().iter().enumerate() {
-        let below = &values[l];
-        let row = |o: usize| {
-            let row = &weights[layer.weights.clone()][o * layer.inputs..][..layer.inputs];
-            let bias = weights[layer.bias.clone()].get(o).copied().unwrap_or(0.0);
-            let sum: f64 = row.iter().zip(below).map(|(w, x)| f64::from(*w) * x).sum();
-            sum + f64::from(bias)
-        };
-        let hidden = l + 1 < mlp.layers().len();
-        let next = (0..layer.outputs).map(|o| if hidden { row(o).max(0.0) } else { row(o) });
-        let next = next.collect();
+        let mut next = sums(layer, weights, &values[l]);
+        if l + 1 < mlp.layers().len() {
+            next.iter_mut().for_each(|x| *x = x.max(0.0));
+        }
         values.push(next);
     }
     values
+}
+
+/// How near to 0 the sums of hidden layers come.
+fn nearest_edge(mlp: &Mlp, weights: &[f32], x: &[f32]) -> f64 {
+    let values = layers(mlp, weights, x);
+    let hidden = mlp.layers().iter().zip(&values).take(values.len() - 2);
+    let sums = hidden.flat_map(|(layer, below)| sums(layer, weights, below));
+    sums.map(f64::abs).fold(f64::INFINITY, f64::min)
 }
 
 fn forward(mlp: &Mlp, weights: &[f32], x: &[f32]) -> Vec<f32> {
@@ -93,9 +107,9 @@ fn weights(mlp: &Mlp) -> Vec<f32> {
 
 #[test]
 fn results_and_derivatives_are_those_of_the_twin() {
-    // Sums of some hundred terms in f32; three digits of each factor in bf16, which also opens a
-    // few ReLUs that are closed in f64.
-    for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::Bf16, 5e-2)] {
+    // Sums of some hundred terms in f32. Three digits of each factor in bf16; and a few ReLUs are open
+    // that are closed in f64, of which derivatives show more.
+    for (precision, tolerances) in [(Precision::F32, [2e-6; 2]), (Precision::Bf16, [5e-2, 1e-1])] {
         for spec in SPECS {
             let mlp = Mlp::new(&spec).unwrap();
             let weights = weights(&mlp);
@@ -105,7 +119,10 @@ fn results_and_derivatives_are_those_of_the_twin() {
                 let mut y = vec![f32::NAN; grad.len()];
                 mlp.forward(&weights, &x, precision, &mut y);
                 let error = relative_error(&y, &forward(&mlp, &weights, &x));
-                assert!(error < tolerance, "{name}: results are off by {error:.1e}");
+                assert!(
+                    error < tolerances[0],
+                    "{name}: results are off by {error:.1e}"
+                );
                 let (mut by_x, mut by_weights) =
                     (vec![f32::NAN; x.len()], vec![1.0; weights.len()]);
                 mlp.backward(&weights, (&x, &grad), precision, &mut by_x, &mut by_weights);
@@ -115,7 +132,10 @@ fn results_and_derivatives_are_those_of_the_twin() {
                     [("x", by_x, want_x), ("weights", by_weights, want_weights)]
                 {
                     let error = relative_error(&got, &want);
-                    assert!(error < tolerance, "{name}: by {what} off by {error:.1e}");
+                    assert!(
+                        error < tolerances[1],
+                        "{name}: by {what} off by {error:.1e}"
+                    );
                 }
             }
         }
@@ -127,7 +147,12 @@ fn derivatives_are_slopes() {
     for spec in SPECS {
         let mlp = Mlp::new(&spec).unwrap();
         let weights = weights(&mlp);
-        let (x, grad) = (normals(2, 40 * spec.inputs), normals(3, 40 * spec.outputs));
+        // Away from the edges of all ReLUs.
+        let x = normals(2, 400 * spec.inputs);
+        let mut samples: Vec<&[f32]> = x.chunks(spec.inputs).collect();
+        samples.retain(|x| nearest_edge(&mlp, &weights, x) > 5e-3);
+        assert!(samples.len() > 10, "{}", samples.len());
+        let (x, grad) = (samples.concat(), normals(3, samples.len() * spec.outputs));
         let loss = |weights: &[f32], x: &[f32]| {
             let mut y = vec![0.0; grad.len()];
             mlp.forward(weights, x, Precision::F32, &mut y);

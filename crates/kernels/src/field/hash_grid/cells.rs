@@ -2,7 +2,7 @@
 //! the point in them.
 
 use super::{Indexing, Level};
-use crate::lanes::{F32s, LANES, Lanes};
+use crate::lanes::{F32s, LANES};
 
 /// The factors of [Mueller22] eq. 4; that of x is 1.
 const PRIMES: [u32; 2] = [2_654_435_761, 805_459_861];
@@ -129,13 +129,9 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Blocks of sixteen.
-    pub(super) fn blocks(&self) -> usize {
-        self.axes[0].len()
-    }
-
+    /// Points 16 i to 16 i + 15.
     #[inline(always)]
-    pub(super) fn block<L: Lanes>(&self, i: usize) -> [F32s; 3] {
+    pub(super) fn block(&self, i: usize) -> [F32s; 3] {
         [self.axes[0][i], self.axes[1][i], self.axes[2][i]]
     }
 }

@@ -24,7 +24,7 @@ impl Job for Encode<'_> {
         for (l, level) in self.levels.iter().enumerate() {
             let table = level.table(self.values);
             for (block, to) in self.to.chunks_mut(LANES * features).enumerate() {
-                let cells = Cells::of(level, self.points.block::<L>(block));
+                let cells = Cells::of(level, self.points.block(block));
                 let mut sums = [[0.0; LANES]; FEATURES];
                 for corner in 0..CORNERS {
                     let weights = cells.weights(corner);
@@ -67,7 +67,7 @@ impl Job for Scatter<'_> {
         let table = self.to.as_chunks_mut::<FEATURES>().0;
         assert!(table.len() >= self.level.entries);
         for (block, grad) in self.grad.chunks(LANES * self.features).enumerate() {
-            let cells = Cells::of(self.level, self.points.block::<L>(block));
+            let cells = Cells::of(self.level, self.points.block(block));
             let mut grads = [[0.0; LANES]; FEATURES];
             let n = grad.len().div_ceil(self.features);
             for (i, grad) in grad.chunks(self.features).enumerate() {
@@ -116,7 +116,7 @@ impl Job for PointGradient<'_> {
             let table = level.table(self.values);
             let grads = self.grad.chunks(LANES * features);
             for (block, (grad, to)) in grads.zip(self.to.chunks_mut(LANES)).enumerate() {
-                let cells = Cells::of(level, self.points.block::<L>(block));
+                let cells = Cells::of(level, self.points.block(block));
                 let mut grads = [[0.0; LANES]; FEATURES];
                 for (i, grad) in grad.chunks_exact(features).enumerate() {
                     grads[0][i] = grad[FEATURES * l];
