@@ -107,9 +107,11 @@ fn weights(mlp: &Mlp) -> Vec<f32> {
 
 #[test]
 fn results_and_derivatives_are_those_of_the_twin() {
-    // Sums of some hundred terms in f32. Three digits of each factor in bf16; and a few ReLUs are open
-    // that are closed in f64, of which derivatives show more.
-    for (precision, tolerances) in [(Precision::F32, [2e-6; 2]), (Precision::Bf16, [5e-2, 1e-1])] {
+    // Sums of some hundred terms in f32. Three digits of each factor in bf16; and some ReLUs are open
+    // that are closed in f64, of which derivatives show the more, the fewer samples there are.
+    for (precision, result, derivative) in
+        [(Precision::F32, 2e-6, 2e-6), (Precision::Bf16, 5e-2, 1e-1)]
+    {
         for spec in SPECS {
             let mlp = Mlp::new(&spec).unwrap();
             let weights = weights(&mlp);
@@ -119,10 +121,7 @@ fn results_and_derivatives_are_those_of_the_twin() {
                 let mut y = vec![f32::NAN; grad.len()];
                 mlp.forward(&weights, &x, precision, &mut y);
                 let error = relative_error(&y, &forward(&mlp, &weights, &x));
-                assert!(
-                    error < tolerances[0],
-                    "{name}: results are off by {error:.1e}"
-                );
+                assert!(error < result, "{name}: results are off by {error:.1e}");
                 let (mut by_x, mut by_weights) =
                     (vec![f32::NAN; x.len()], vec![1.0; weights.len()]);
                 mlp.backward(&weights, (&x, &grad), precision, &mut by_x, &mut by_weights);
@@ -133,7 +132,7 @@ fn results_and_derivatives_are_those_of_the_twin() {
                 {
                     let error = relative_error(&got, &want);
                     assert!(
-                        error < tolerances[1],
+                        error < derivative * if n < 100 { 3.0 } else { 1.0 },
                         "{name}: by {what} off by {error:.1e}"
                     );
                 }
