@@ -186,10 +186,7 @@ fn times(range: &Range<usize>, factor: usize) -> Range<usize> {
 }
 
 /// The parts of `values` in `ranges`, which lie one after the other.
-fn split<'a>(
-    mut values: &'a mut [f32],
-    ranges: impl Iterator<Item = Range<usize>>,
-) -> Vec<&'a mut [f32]> {
+fn split(mut values: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<&mut [f32]> {
     ranges
         .map(|range| values.split_off_mut(..range.len()).unwrap_or_default())
         .collect()
