@@ -7,6 +7,7 @@ mod attention;
 mod conv2d;
 mod elementwise;
 mod exp;
+pub mod field;
 mod given_gradient;
 mod group_norm;
 mod in_place;

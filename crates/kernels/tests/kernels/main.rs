@@ -4,9 +4,14 @@
 mod activation;
 mod adamw;
 mod attention;
+mod composite;
+mod encodings;
 mod given_gradient;
 mod group_norm;
+mod hash_grid;
 mod layer_norm;
+mod mlp;
 mod product;
 mod setting;
 mod softmax;
+mod sparse_adam;
