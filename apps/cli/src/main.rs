@@ -11,6 +11,7 @@ mod forward;
 mod imagine;
 mod info;
 mod output;
+mod reconstruct;
 mod train;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ enum Command {
     Train(train::Train),
     Average(average::Average),
     Forward(forward::Forward),
+    Reconstruct(reconstruct::Reconstruct),
     #[command(subcommand)]
     Data(data::Data),
     Info(info::Info),
@@ -94,6 +96,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),
+        Command::Reconstruct(args) => args.run(console),
         Command::Data(args) => args.run(console),
         Command::Info(args) => args.run(console),
         Command::Bench(args) => args.run(&device()?, global.precision, console),

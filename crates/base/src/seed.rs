@@ -26,6 +26,14 @@ pub enum Purpose {
     Preview = 8,
     /// Noise of the forward process shown as a picture.
     Forward = 9,
+    /// The pixels that a step of a reconstruction looks at.
+    Pixels = 20,
+    /// Where along a ray the samples lie.
+    RaySamples = 21,
+    /// Where in its cell an occupancy grid asks for the density.
+    Occupancy = 22,
+    /// What lies behind a transparent pixel in training.
+    Background = 23,
     /// Anything that only a test draws.
     Test = 255,
 }

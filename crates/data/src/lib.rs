@@ -9,6 +9,7 @@ pub mod error;
 pub mod folder;
 pub mod order;
 pub mod picture;
+pub mod posed;
 mod svg;
 
 pub use batch::{Augment, Background, Batch, Flip};
@@ -19,3 +20,4 @@ pub use emoji::{EmojiSource, EmojiSummary, prepare_emoji};
 pub use error::{DataError, Skip};
 pub use order::{Shuffler, epoch_order};
 pub use picture::Fit;
+pub use posed::{PosedError, PosedLimits, PosedViews, View, read_posed};
