@@ -98,7 +98,7 @@ pub fn square_norm(values: &[f32]) -> f64 {
 
 /// What is the same for all values of a parameter, rounded where burn's optimiser rounds.
 #[derive(Clone, Copy)]
-struct Factors {
+pub(crate) struct Factors {
     scale: f32,
     stay: [f32; 2],
     come: [f32; 2],
@@ -109,7 +109,7 @@ struct Factors {
 }
 
 impl Factors {
-    fn of(step: &AdamW) -> Self {
+    pub(crate) fn of(step: &AdamW) -> Self {
         let stay = [step.beta_1, step.beta_2];
         let time = i32::try_from(step.step).unwrap_or(i32::MAX);
         Self {
@@ -121,6 +121,25 @@ impl Factors {
             rate: step.learning_rate as f32,
             epsilon: step.epsilon,
         }
+    }
+
+    /// The step of one weight.
+    #[inline(always)]
+    pub(crate) fn step(&self, w: &mut f32, g: f32, m1: &mut f32, m2: &mut f32) {
+        let Self {
+            scale,
+            stay,
+            come,
+            corrections,
+            keep,
+            rate,
+            epsilon,
+        } = *self;
+        let g = g * scale;
+        *m1 = *m1 * stay[0] + g * come[0];
+        *m2 = *m2 * stay[1] + g * g * come[1];
+        let delta = *m1 / corrections[0] / ((*m2 / corrections[1]).sqrt() + epsilon);
+        *w = *w * keep - delta * rate;
     }
 }
 
@@ -137,22 +156,9 @@ impl Job for Step<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Factors {
-            scale,
-            stay,
-            come,
-            corrections,
-            keep,
-            rate,
-            epsilon,
-        } = self.factors;
         let moments = self.m1.iter_mut().zip(self.m2);
         for ((w, g), (m1, m2)) in self.weight.iter_mut().zip(self.gradient).zip(moments) {
-            let g = g * scale;
-            *m1 = *m1 * stay[0] + g * come[0];
-            *m2 = *m2 * stay[1] + g * g * come[1];
-            let delta = *m1 / corrections[0] / ((*m2 / corrections[1]).sqrt() + epsilon);
-            *w = *w * keep - delta * rate;
+            self.factors.step(w, *g, m1, m2);
         }
     }
 }

@@ -120,7 +120,15 @@ impl Job for Pack<'_> {
         if matrix.strides[1] == 1 && matrix.strides[0] != 1 {
             for first in (0..n).step_by(LANES) {
                 let rows = matrix.rows(first, LANES);
-                for step in (0..steps).step_by(LANES) {
+                let whole = if rows.size[0] == LANES {
+                    k / (LANES * L::DEPTH)
+                } else {
+                    0
+                };
+                for block in 0..whole {
+                    put_whole::<L>(rows, order, to, [first, block * LANES, steps]);
+                }
+                for step in (whole * LANES..steps).step_by(LANES) {
                     let mut items = [[0; LANES]; LANES];
                     for (row, items) in items[..rows.size[0]].iter_mut().enumerate() {
                         let row = &rows.values[row * rows.strides[0]..][..k];
@@ -147,6 +155,37 @@ impl Job for Pack<'_> {
     }
 }
 
+/// Stores a whole block, of which each loop can be unrolled and the items stay in registers.
+#[inline(always)]
+fn put_whole<L: Lanes>(
+    rows: Matrix<'_>,
+    order: Order,
+    to: &mut [u32],
+    [first, step, steps]: [usize; 3],
+) {
+    let (stride, start, len) = (rows.strides[0], step * L::DEPTH, LANES * L::DEPTH);
+    assert!(rows.values.len() >= (LANES - 1) * stride + start + len);
+    let from = rows.values[start..].as_ptr();
+    let mut items = [[0; LANES]; LANES];
+    for (row, items) in items.iter_mut().enumerate() {
+        let mut values = [[0.0; LANES]; 2];
+        for (half, values) in values.iter_mut().enumerate().take(L::DEPTH) {
+            // SAFETY: jobs only run for a set that the processor has; within the values, as asserted.
+            unsafe {
+                let from = from.add(row * stride + half * LANES);
+                L::store_sum(L::load_sum(from), values.as_mut_ptr());
+            }
+        }
+        // SAFETY: as above.
+        *items = unsafe { L::neighbours(values) };
+    }
+    // SAFETY: as above.
+    let items = unsafe { L::transpose(&items) };
+    for (i, items) in items.iter().enumerate() {
+        order.put(to, steps, first, step + i, items);
+    }
+}
+
 /// Stores sixteen items of each of sixteen rows: `at` is the first row, the first step, and how many
 /// steps there are.
 #[inline(always)]
@@ -167,11 +206,18 @@ pub(crate) fn put_transposed<L: Lanes>(
 #[inline(always)]
 pub(crate) fn neighbours<L: Lanes>(from: &[f32]) -> [u32; LANES] {
     let mut values = [[0.0_f32; LANES]; 2];
-    let (flat, len) = (values.as_flattened_mut(), LANES * L::DEPTH);
-    if from.len() >= len {
-        flat[..len].copy_from_slice(&from[..len]);
+    if from.len() >= LANES * L::DEPTH {
+        // By way of registers, not of memory.
+        for (values, from) in values
+            .iter_mut()
+            .take(L::DEPTH)
+            .zip(from.as_chunks::<LANES>().0)
+        {
+            // SAFETY: jobs only run for a set that the processor has; both have sixteen values.
+            unsafe { L::store_sum(L::load_sum(from.as_ptr()), values.as_mut_ptr()) };
+        }
     } else {
-        flat[..from.len()].copy_from_slice(from);
+        values.as_flattened_mut()[..from.len()].copy_from_slice(from);
     }
     // SAFETY: jobs only run for a set that the processor has.
     unsafe { L::neighbours(values) }

@@ -1,6 +1,7 @@
 //! `dreamsmith bench`: how fast the operations and a network run here, beside what this machine can
 //! do at most.
 
+mod field;
 mod rows;
 mod timing;
 mod unet;
@@ -143,7 +144,7 @@ impl Bench {
     /// The rows that the filter leaves.
     fn choose(&self) -> anyhow::Result<Vec<Row>> {
         let wanted = self.filter.to_lowercase();
-        let (chosen, others): (Vec<Row>, Vec<Row>) = rows(self.unet.as_deref())
+        let (chosen, others): (Vec<Row>, Vec<Row>) = rows(self.unet.as_deref())?
             .into_iter()
             .partition(|row| row.name.to_lowercase().contains(&wanted));
         if chosen.is_empty() {
@@ -169,6 +170,9 @@ impl Bench {
             "best_ms": times.best * 1e3,
             row.work.unit(): row.work.amount() / times.median / 1e9,
         });
+        if let Some(samples) = row.samples {
+            result["samples_per_s"] = json!(samples as f64 / times.median);
+        }
         if row.wants_own_process {
             result["memory_mb"] = json!(memory.and_then(|mark| mark.growth_mb()));
         }
@@ -204,12 +208,16 @@ fn line(row: &Row, precision: Precision, result: &Value) -> String {
     let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
     let rate = number(row.work.unit());
     let unit = row.work.unit_in_words();
+    let samples = match result["samples_per_s"].as_f64() {
+        Some(samples) => format!("  {:.1} M samples/s", samples / 1e6),
+        None => String::new(),
+    };
     let memory = match result["memory_mb"].as_f64() {
         Some(mb) => format!("  {mb:.0} MB at most"),
         None => String::new(),
     };
     format!(
-        "{:40} {:>4} {:>10.3} {:>10.3} {rate:>8.1} {unit:>7} {:>4.0} %{memory}",
+        "{:40} {:>4} {:>10.3} {:>10.3} {rate:>8.1} {unit:>7} {:>4.0} %{samples}{memory}",
         row.name,
         precision.to_string(),
         number("median_ms"),

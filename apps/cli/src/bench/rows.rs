@@ -11,6 +11,7 @@ use dreamsmith_kernels::{
     layer_norm, silu,
 };
 
+use crate::bench::field;
 use crate::bench::unet::Network;
 
 /// Images, channels, side: convolutions of as many multiplications, and one of many more.
@@ -54,12 +55,14 @@ impl Work {
 }
 
 /// The work of a row, ready to run.
-type Prepared = Box<dyn FnMut() + Send>;
+pub(super) type Prepared = Box<dyn FnMut() + Send>;
 
 /// One line of the table, or one for each precision.
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) work: Work,
+    /// Samples of a radiance field in one run.
+    pub(super) samples: Option<usize>,
     /// Whether its memory is measured, which other rows must not have used.
     pub(super) wants_own_process: bool,
     pub(super) prepare: Box<dyn Fn(Precision) -> anyhow::Result<Prepared>>,
@@ -74,8 +77,22 @@ impl Row {
         Self {
             name,
             work,
+            samples: None,
             wants_own_process: false,
             prepare: Box::new(prepare),
+        }
+    }
+
+    /// A row whose rate is told in samples as well.
+    pub(super) fn of_samples(
+        name: String,
+        work: Work,
+        samples: usize,
+        prepare: impl Fn(Precision) -> anyhow::Result<Prepared> + 'static,
+    ) -> Self {
+        Self {
+            samples: Some(samples),
+            ..Self::new(name, work, prepare)
         }
     }
 
@@ -90,7 +107,7 @@ impl Row {
 }
 
 /// All rows; the U-Net's weights come from `unet`, or from a seed.
-pub(super) fn rows(unet: Option<&Path>) -> Vec<Row> {
+pub(super) fn rows(unet: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let mut rows = vec![];
     for shape in CONVOLUTIONS {
         rows.push(convolution(shape));
@@ -107,7 +124,8 @@ pub(super) fn rows(unet: Option<&Path>) -> Vec<Row> {
     let unet = unet.map(Path::to_path_buf);
     rows.extend([1, 2, 8].map(|batch| unet_forward(batch, unet.clone())));
     rows.push(unet_training(unet));
-    rows
+    rows.extend(field::rows()?);
+    Ok(rows)
 }
 
 fn convolution([batch, channels, side]: [usize; 3]) -> Row {
@@ -310,7 +328,7 @@ fn unet_training(folder: Option<PathBuf>) -> Row {
     }
 }
 
-fn bytes(values: usize) -> f64 {
+pub(super) fn bytes(values: usize) -> f64 {
     (values * size_of::<f32>()) as f64
 }
 

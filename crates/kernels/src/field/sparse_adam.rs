@@ -1,10 +1,12 @@
 //! The step of Adam [Kingma15] over a table of which a batch of samples touches a part.
-//! Leaves out what becomes of the moments of other values: they stay [Mueller22].
+//! Leaves out what becomes of the moments of other values: they stay. [Mueller22]
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
-use crate::adamw::AdamW;
+use crate::adamw::{AdamW, Factors};
+use crate::isa::{Isa, Job, Precision};
+use crate::lanes::{LANES, Lanes};
 
 /// Values that a thread takes at a time.
 const PART: usize = 1 << 15;
@@ -27,26 +29,50 @@ pub fn sparse_adam(
         [n; 3],
         "values of one table"
     );
+    let factors = Factors::of(step);
+    let isa = Isa::of(Precision::F32);
     let parts = values
         .par_chunks_mut(PART)
         .zip(gradient.par_chunks_mut(PART));
     let moments = m1.par_chunks_mut(PART).zip(m2.par_chunks_mut(PART));
-    let time = i32::try_from(step.step).unwrap_or(i32::MAX);
-    let corrections = [step.beta_1, step.beta_2].map(|beta| 1.0 - beta.powi(time));
     parts
         .zip(moments)
         .for_each(|((values, gradient), (m1, m2))| {
-            for i in 0..values.len() {
-                let g = std::mem::take(&mut gradient[i]) * step.gradient_scale;
-                if g == 0.0 {
-                    continue;
-                }
-                m1[i] = m1[i] * step.beta_1 + g * (1.0 - step.beta_1);
-                m2[i] = m2[i] * step.beta_2 + g * g * (1.0 - step.beta_2);
-                let delta =
-                    m1[i] / corrections[0] / ((m2[i] / corrections[1]).sqrt() + step.epsilon);
-                let keep = 1.0 - step.learning_rate as f32 * step.weight_decay;
-                values[i] = values[i] * keep - delta * step.learning_rate as f32;
-            }
+            isa.run(Step {
+                factors,
+                values: [values, gradient, m1, m2],
+            });
         });
+}
+
+/// The step of values, their gradients and both moments.
+struct Step<'a> {
+    factors: Factors,
+    values: [&'a mut [f32]; 4],
+}
+
+impl Job for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let [value, gradient, m1, m2] = self.values;
+        let blocks = value.chunks_mut(LANES).zip(gradient.chunks_mut(LANES));
+        let moments = m1.chunks_mut(LANES).zip(m2.chunks_mut(LANES));
+        for ((value, gradient), (m1, m2)) in blocks.zip(moments) {
+            // All bits but the signs.
+            if gradient.iter().fold(0, |bits, g| bits | g.to_bits() << 1) == 0 {
+                continue;
+            }
+            for i in 0..value.len() {
+                let (mut w, mut a, mut b) = (value[i], m1[i], m2[i]);
+                self.factors.step(&mut w, gradient[i], &mut a, &mut b);
+                let touched = gradient[i] != 0.0;
+                value[i] = if touched { w } else { value[i] };
+                m1[i] = if touched { a } else { m1[i] };
+                m2[i] = if touched { b } else { m2[i] };
+                gradient[i] = 0.0;
+            }
+        }
+    }
 }

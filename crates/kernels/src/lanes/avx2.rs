@@ -1,8 +1,8 @@
 //! AVX2 with FMA: two registers for sixteen lanes.
 
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_storeu_ps,
+    __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
 use super::{F32s, LANES, Lanes};
@@ -73,6 +73,27 @@ impl Lanes for Avx2 {
     unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum {
         // SAFETY: as above.
         unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn positive(x: Self::Sum) -> Self::Sum {
+        // SAFETY: as above. Of the two, NaN is taken if it is the second.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            [_mm256_max_ps(zero, x[0]), _mm256_max_ps(zero, x[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(x: Self::Sum, value: Self::Sum) -> Self::Sum {
+        // SAFETY: as above.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            [
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x[0], zero), value[0]),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x[1], zero), value[1]),
+            ]
+        }
     }
 
     #[inline(always)]

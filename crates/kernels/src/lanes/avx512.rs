@@ -1,10 +1,11 @@
 //! AVX-512, in f32 and with products of bf16 pairs.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _CMP_NGT_UQ, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_maskz_mul_ps, _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+    __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm512_add_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_max_ps,
+    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
 };
 use std::mem::transmute;
 
@@ -68,6 +69,21 @@ impl Lanes for Avx512 {
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn positive(x: __m512) -> __m512 {
+        // SAFETY: as above. Of the two, NaN is taken if it is the second.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(x: __m512, value: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(above, value)
+        }
     }
 
     #[inline(always)]
@@ -163,6 +179,21 @@ impl Lanes for Avx512Bf16 {
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn positive(x: __m512) -> __m512 {
+        // SAFETY: as above. Of the two, NaN is taken if it is the second.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(x: __m512, value: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(above, value)
+        }
     }
 
     #[inline(always)]

@@ -52,12 +52,31 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn all(value: f32) -> Self::Sum;
     unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
 
+    /// max(0, x); NaN stays NaN.
+    unsafe fn positive(x: Self::Sum) -> Self::Sum;
+
+    /// `value` where `x` is above 0, elsewhere 0.
+    unsafe fn where_positive(x: Self::Sum, value: Self::Sum) -> Self::Sum;
+
     /// Rounds `low` and `high`, neighbours on the summed axis, to items; `high` is ignored where an
     /// item holds one value.
     unsafe fn join(low: F32s, high: F32s) -> [u32; LANES];
 
     /// Rounds neighbours on the summed axis to items: 16 of the values, or all 32.
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES];
+
+    /// Pairs of values, number `at` of those that begin at `from`: all first, and all second values.
+    /// `from` must be good for all of them.
+    #[inline(always)]
+    unsafe fn pairs(from: *const f32, at: &[u32; LANES]) -> [F32s; 2] {
+        let mut pairs = [[0.0; LANES]; 2];
+        for i in 0..LANES {
+            // SAFETY: the caller's promise.
+            let [a, b] = unsafe { from.cast::<[f32; 2]>().add(at[i] as usize).read() };
+            (pairs[0][i], pairs[1][i]) = (a, b);
+        }
+        pairs
+    }
 
     /// Transposes a block of items.
     #[inline(always)]

@@ -65,6 +65,22 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn positive(mut x: F32s) -> F32s {
+        for x in &mut x {
+            *x = if *x < 0.0 { 0.0 } else { *x };
+        }
+        x
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(x: F32s, mut value: F32s) -> F32s {
+        for i in 0..LANES {
+            value[i] = if x[i] > 0.0 { value[i] } else { 0.0 };
+        }
+        value
+    }
+
+    #[inline(always)]
     unsafe fn join(low: F32s, _high: F32s) -> [u32; LANES] {
         bytemuck::cast(low)
     }

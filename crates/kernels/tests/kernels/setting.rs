@@ -136,3 +136,50 @@ pub(crate) fn assert_same_on_threads(
     };
     assert!(on(1) == on(3), "{name}: three threads change the bits");
 }
+
+/// Checks `gradient` of `f` at `x` against the slope of `f` along a random direction, within 1 % of
+/// the slope's scale: f32 results, and ReLUs between the two steps, leave that much.
+pub(crate) fn assert_slope(name: &str, f: &dyn Fn(&[f32]) -> f64, x: &[f32], gradient: &[f32]) {
+    const STEP: f32 = 2e-4;
+    let direction = normals(5, x.len());
+    let at = |step: f32| {
+        let moved = x.iter().zip(&direction).map(|(x, d)| x + step * d);
+        f(&moved.collect::<Vec<f32>>())
+    };
+    let slope = (at(STEP) - at(-STEP)) / f64::from(2.0 * STEP);
+    let terms = || {
+        gradient
+            .iter()
+            .zip(&direction)
+            .map(|(g, d)| f64::from(g * d))
+    };
+    let want: f64 = terms().sum();
+    let scale = terms().map(|term| term * term).sum::<f64>().sqrt();
+    let error = (slope - want).abs();
+    assert!(
+        error < 1e-2 * scale.max(1e-6),
+        "{name}: slope is {slope}, the derivative says {want}"
+    );
+}
+
+/// The sum of products.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum()
+}
+
+/// `work` on so many threads.
+pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(work)
+}
+
+/// Points in the unit cube.
+pub(crate) fn points(seed: u64, n: usize) -> Vec<[f32; 3]> {
+    let mut stream = Stream::new(seed, Purpose::Test, n as u64);
+    let mut number = || (stream.next_u32() >> 8) as f32 / (1 << 24) as f32;
+    (0..n).map(|_| [number(), number(), number()]).collect()
+}

@@ -2,14 +2,24 @@
 //! vertex of a grid, in a table that vertices share where there are too many; interpolated.
 //! Leaves out grids of other dimensions than three.
 
+mod cells;
+mod jobs;
+
+use bytemuck::cast_slice_mut;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use crate::isa::{Isa, Precision};
+use crate::scratch::with_scratch;
+use cells::Columns;
+use jobs::{Encode, PointGradient, Scatter};
 
 /// Features of an entry.
 const FEATURES: usize = 2;
-/// The factors of [Mueller22] eq. 4; that of x is 1.
-const PRIMES: [u32; 2] = [2_654_435_761, 805_459_861];
+/// Points that a thread takes at a time: a level's table stays in its cache for so many.
+const PART: usize = 1 << 12;
 
 /// The sizes of a hash grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,19 +126,22 @@ impl HashGrid {
     ) {
         assert_eq!(values.len(), self.n_values(), "values of the grid");
         assert_eq!(to.len(), points.len() * self.n_features(), "features");
-        for (point, to) in points.iter().zip(to.chunks_exact_mut(self.n_features())) {
-            to.fill(0.0);
-            let levels = self.levels.iter().take(active_levels);
-            for (level, to) in levels.zip(to.as_chunks_mut::<FEATURES>().0) {
-                let cell = level.cell(*point);
-                for corner in 0..8 {
-                    let (entry, weight) = (level.entry(&cell, corner), cell.weight(corner));
-                    for f in 0..FEATURES {
-                        to[f] += weight * values[FEATURES * (level.first + entry) + f];
-                    }
-                }
-            }
-        }
+        let features = self.n_features();
+        let isa = Isa::of(Precision::F32);
+        let parts = points
+            .par_chunks(PART)
+            .zip(to.par_chunks_mut(PART * features));
+        parts.with_max_len(1).for_each(|(points, to)| {
+            with_scratch(Columns::len(points.len()), |room| {
+                isa.run(Encode {
+                    levels: self.active(active_levels),
+                    values,
+                    points: Columns::of(points, cast_slice_mut(room)),
+                    features,
+                    to,
+                });
+            });
+        });
     }
 
     /// Adds the derivative of the sum of `grad` times features by the values, to `to`,
@@ -146,18 +159,31 @@ impl HashGrid {
     ) {
         assert_eq!(to.len(), self.n_values(), "values of the grid");
         assert_eq!(grad.len(), points.len() * self.n_features(), "features");
-        for (point, grad) in points.iter().zip(grad.chunks_exact(self.n_features())) {
-            let levels = self.levels.iter().take(active_levels);
-            for (level, grad) in levels.zip(grad.as_chunks::<FEATURES>().0) {
-                let cell = level.cell(*point);
-                for corner in 0..8 {
-                    let (entry, weight) = (level.entry(&cell, corner), cell.weight(corner));
-                    for f in 0..FEATURES {
-                        to[FEATURES * (level.first + entry) + f] += weight * grad[f];
-                    }
-                }
-            }
+        let features = self.n_features();
+        let isa = Isa::of(Precision::F32);
+        let mut rest = to;
+        let mut levels = vec![];
+        for (l, level) in self.active(active_levels).iter().enumerate() {
+            let to = rest.split_off_mut(..FEATURES * level.entries);
+            levels.push((l, level, to.unwrap_or_default()));
         }
+        // The finest take longest.
+        levels.reverse();
+        with_scratch(Columns::len(points.len()), |room| {
+            let columns = Columns::of(points, cast_slice_mut(room));
+            levels
+                .into_par_iter()
+                .with_max_len(1)
+                .for_each(|(l, level, to)| {
+                    isa.run(Scatter {
+                        level,
+                        points: &columns,
+                        grad: grad.get(FEATURES * l..).unwrap_or_default(),
+                        features,
+                        to,
+                    });
+                });
+        });
     }
 
     /// The derivative of the sum of `grad`, `[S, n_features]`, times features by each point, to `to`,
@@ -176,22 +202,29 @@ impl HashGrid {
         assert_eq!(values.len(), self.n_values(), "values of the grid");
         assert_eq!(to.len(), points.len(), "points");
         assert_eq!(grad.len(), points.len() * self.n_features(), "features");
-        let grads = grad.chunks_exact(self.n_features());
-        for ((point, grad), to) in points.iter().zip(grads).zip(to) {
-            *to = [0.0; 3];
-            let levels = self.levels.iter().take(active_levels);
-            for (level, grad) in levels.zip(grad.as_chunks::<FEATURES>().0) {
-                let cell = level.cell(*point);
-                for corner in 0..8 {
-                    let entry = FEATURES * (level.first + level.entry(&cell, corner));
-                    let value = values[entry] * grad[0] + values[entry + 1] * grad[1];
-                    for axis in 0..3 {
-                        let slope = cell.slope(corner, axis) * level.resolution as f32;
-                        to[axis] += slope * value;
-                    }
-                }
-            }
-        }
+        let features = self.n_features();
+        let isa = Isa::of(Precision::F32);
+        let grads = grad.par_chunks(PART * features);
+        let parts = points
+            .par_chunks(PART)
+            .zip(grads)
+            .zip(to.par_chunks_mut(PART));
+        parts.with_max_len(1).for_each(|((points, grad), to)| {
+            with_scratch(Columns::len(points.len()), |room| {
+                isa.run(PointGradient {
+                    levels: self.active(active_levels),
+                    values,
+                    points: Columns::of(points, cast_slice_mut(room)),
+                    grad,
+                    features,
+                    to,
+                });
+            });
+        });
+    }
+
+    fn active(&self, levels: usize) -> &[Level] {
+        &self.levels[..levels.min(self.levels.len())]
     }
 }
 
@@ -215,53 +248,8 @@ impl Level {
         }
     }
 
-    fn cell(&self, point: [f32; 3]) -> Cell {
-        let last = self.resolution - 1;
-        let mut cell = Cell::default();
-        for axis in 0..3 {
-            // NaN becomes 0.
-            let at = point[axis].clamp(0.0, 1.0).max(0.0) * self.resolution as f32;
-            cell.vertex[axis] = (at as u32).min(last);
-            cell.fraction[axis] = at - cell.vertex[axis] as f32;
-        }
-        cell
-    }
-
-    fn entry(&self, cell: &Cell, corner: usize) -> usize {
-        let [x, y, z] = [0, 1, 2].map(|axis| cell.vertex[axis] + (corner >> axis & 1) as u32);
-        let entry = match self.indexing {
-            Indexing::Dense { stride } => x + stride * (y + stride * z),
-            Indexing::Hashed { mask } => {
-                (x ^ y.wrapping_mul(PRIMES[0]) ^ z.wrapping_mul(PRIMES[1])) & mask
-            }
-        };
-        entry as usize
-    }
-}
-
-/// A cell and where in it a point lies.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    vertex: [u32; 3],
-    fraction: [f32; 3],
-}
-
-impl Cell {
-    /// The share of a corner along an axis.
-    fn share(&self, corner: usize, axis: usize) -> f32 {
-        match corner >> axis & 1 {
-            0 => 1.0 - self.fraction[axis],
-            _ => self.fraction[axis],
-        }
-    }
-
-    fn weight(&self, corner: usize) -> f32 {
-        self.share(corner, 0) * self.share(corner, 1) * self.share(corner, 2)
-    }
-
-    /// The derivative of a corner's weight by the fraction along an axis.
-    fn slope(&self, corner: usize, axis: usize) -> f32 {
-        let sign = if corner >> axis & 1 == 0 { -1.0 } else { 1.0 };
-        sign * self.share(corner, (axis + 1) % 3) * self.share(corner, (axis + 2) % 3)
+    /// Its part of all values.
+    fn table<'a>(&self, values: &'a [f32]) -> &'a [f32] {
+        &values[FEATURES * self.first..][..FEATURES * self.entries]
     }
 }
