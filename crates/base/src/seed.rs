@@ -34,6 +34,8 @@ pub enum Purpose {
     Occupancy = 22,
     /// What lies behind a transparent pixel in training.
     Background = 23,
+    /// Points on the surface of a mesh.
+    Surface = 40,
     /// Anything that only a test draws.
     Test = 255,
 }

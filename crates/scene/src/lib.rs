@@ -19,3 +19,4 @@ pub mod render;
 pub mod run;
 pub mod samples;
 pub mod spec;
+pub mod surface;
