@@ -1,13 +1,15 @@
-//! `dreamsmith info`: what a model, a run, a checkpoint, a weight file or a picture holds.
+//! `dreamsmith info`: what a model, a run, a checkpoint, a weight file, a mesh or a picture holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::module::Module;
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::{ImageLimits, read_image, read_limited, read_png_text};
+use dreamsmith_base::{
+    ImageLimits, Material, MeshLimits, read_image, read_limited, read_mesh, read_png_text,
+};
 use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::model::Model;
@@ -19,14 +21,15 @@ use crate::console::Console;
 const MAX_WEIGHT_BYTES: u64 = 1 << 36;
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Tell what a model, run, checkpoint, weight file or PNG holds
+/// Tell what a model, run, checkpoint, weight file, mesh or PNG holds
 #[derive(Args)]
 #[command(after_help = "Examples:
   dreamsmith info models/emoji-32
   dreamsmith info runs/first
+  dreamsmith info chair.glb          or .obj, .gltf, .ply, archive.zip!chair.obj
   dreamsmith info imagine.png        how it was drawn")]
 pub struct Info {
-    /// A model folder, a run folder, a checkpoint, a .safetensors file or a picture
+    /// A model folder, a run folder, a checkpoint, a .safetensors file, a mesh or a picture
     path: PathBuf,
 }
 
@@ -46,6 +49,8 @@ impl Info {
             )
         } else if path.extension().is_some_and(|e| e == "safetensors") {
             weight_file(path)?
+        } else if is_mesh(path) {
+            mesh(path)?
         } else {
             picture(path)?
         };
@@ -132,6 +137,69 @@ fn weight_file(path: &Path) -> anyhow::Result<Facts> {
             json!(shapes.into_iter().collect::<BTreeMap<_, _>>()),
         ),
     ])
+}
+
+fn is_mesh(path: &Path) -> bool {
+    const ENDINGS: [&str; 6] = ["obj", "glb", "gltf", "ply", "zip", "sh3f"];
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+fn mesh(path: &Path) -> anyhow::Result<Facts> {
+    let read = read_mesh(path, &MeshLimits::default())?;
+    let mesh = &read.mesh;
+    let [low, high] = mesh.bounds().map(|corner| corner.to_array());
+    let materials: Vec<Value> = mesh.materials().iter().map(material).collect();
+    Ok(vec![
+        ("kind", json!("mesh")),
+        ("vertices", json!(mesh.verts().len())),
+        ("faces", json!(mesh.faces().len())),
+        ("bounds", json!([low, high])),
+        ("area", json!(mesh.area())),
+        ("closed", json!(is_closed(mesh.verts(), mesh.faces()))),
+        ("signed_volume", json!(mesh.signed_volume())),
+        ("normals", json!(!mesh.normals().is_empty())),
+        ("uvs", json!(!mesh.uvs().is_empty())),
+        ("colors", json!(!mesh.colors().is_empty())),
+        ("materials", json!(materials)),
+        ("warnings", json!(read.warnings)),
+    ])
+}
+
+fn material(material: &Material) -> Value {
+    let texture = material.texture.as_ref();
+    json!({
+        "name": material.name,
+        "base_color": material.base_color,
+        "alpha": material.alpha,
+        "texture": texture.map(|t| format!("{}x{}", t.width(), t.height())),
+    })
+}
+
+/// Whether each edge is walked as often one way as the other; vertices at one place count as one.
+fn is_closed(verts: &[[f32; 3]], faces: &[[u32; 3]]) -> bool {
+    let mut places = HashMap::new();
+    let numbers: Vec<usize> = verts
+        .iter()
+        .map(|vert| {
+            // Adding zero makes one of the two zeros.
+            let key = vert.map(|x| (x + 0.0).to_bits());
+            let next = places.len();
+            *places.entry(key).or_insert(next)
+        })
+        .collect();
+    let mut walked: HashMap<(usize, usize), i64> = HashMap::new();
+    for face in faces {
+        let [a, b, c] = face.map(|i| numbers[i as usize]);
+        for (from, to) in [(a, b), (b, c), (c, a)] {
+            let way = if from < to { 1 } else { -1 };
+            *walked.entry((from.min(to), from.max(to))).or_default() += way;
+        }
+    }
+    // An edge from a vertex to itself belongs to a face without area.
+    walked
+        .iter()
+        .all(|((from, to), balance)| from == to || *balance == 0)
 }
 
 fn picture(path: &Path) -> anyhow::Result<Facts> {

@@ -87,6 +87,14 @@ pub enum ImageError {
         /// The encoder's words.
         reason: String,
     },
+    /// The GIF encoder refuses, for instance sides beyond 65535.
+    #[error("`{path}` cannot be written as GIF: {reason}")]
+    EncodeGif {
+        /// The target.
+        path: std::path::PathBuf,
+        /// The encoder's words.
+        reason: String,
+    },
     /// The file itself cannot be read or written.
     #[error(transparent)]
     File(#[from] crate::file::FileError),

@@ -1,15 +1,20 @@
-//! Pictures in files: PNG, JPEG, WebP and GIF (first frame) in, PNG with text chunks out.
+//! Pictures in files: PNG, JPEG, WebP and GIF (first frame) in, PNG with text chunks and GIF out.
 //! The format is told by the content. The header is held against a limit before anything is decoded.
-//! Leaves out colour profiles and animation.
+//! Leaves out colour profiles, and animation but for writing GIF.
 
 use std::io::{self, Cursor};
 use std::path::Path;
+use std::time::Duration;
 
+use ::image::codecs::gif::{GifEncoder, Repeat};
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use ::image::{Delay, DynamicImage, Frame, ImageDecoder, ImageFormat, ImageReader, RgbaImage};
 use png::text_metadata::ITXtChunk;
 
-use crate::file::{read_limited, write_atomic};
+use crate::file::{read_limited, write_atomic, write_atomic_bytes};
+
+/// From 1, the best palette, to 30; beyond 10 it is seen.
+const GIF_SPEED: i32 = 10;
 use crate::image::{Image, ImageError, Rgba};
 
 /// What a picture file may cost.
@@ -153,6 +158,60 @@ fn encode_png(
     writer.finish()
 }
 
+/// The bytes of a PNG with transparency; `path` is what errors call it.
+pub fn encode_rgba_png(path: &Path, image: &Rgba) -> Result<Vec<u8>, ImageError> {
+    let encode = || {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
+        encoder.set_color(png::ColorType::Rgba);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(image.rgba())?;
+        writer.finish()?;
+        Ok(bytes)
+    };
+    encode().map_err(|e: png::EncodingError| ImageError::Encode {
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    })
+}
+
+/// Writes a PNG with transparency, whole or not at all.
+pub fn write_rgba_png(path: &Path, image: &Rgba) -> Result<(), ImageError> {
+    Ok(write_atomic_bytes(path, &encode_rgba_png(path, image)?)?)
+}
+
+/// Writes pictures as a GIF that shows each for so long and repeats for ever, whole or not at all.
+pub fn write_gif(path: &Path, frames: &[Image], shown: Duration) -> Result<(), ImageError> {
+    let encode = || {
+        let mut bytes = Vec::new();
+        let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
+        encoder.set_repeat(Repeat::Infinite)?;
+        for frame in frames {
+            let rgba = frame
+                .rgb()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|[r, g, b]| [*r, *g, *b, 255]);
+            let rgba = rgba.collect::<Vec<[u8; 4]>>().into_flattened();
+            // `Image` holds as many bytes as its sides say.
+            if let Some(buffer) = RgbaImage::from_raw(frame.width(), frame.height(), rgba) {
+                let delay = Delay::from_saturating_duration(shown);
+                encoder.encode_frame(Frame::from_parts(buffer, 0, 0, delay))?;
+            }
+        }
+        drop(encoder);
+        Ok(bytes)
+    };
+    let bytes = encode().map_err(|e: ::image::ImageError| ImageError::EncodeGif {
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    })?;
+    Ok(write_atomic_bytes(path, &bytes)?)
+}
+
 /// The text chunks of a PNG, (keyword, value): tEXt, then zTXt, then iTXt, each in file order.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, ImageError> {
     let name = format!("`{}`", path.display());
@@ -240,6 +299,28 @@ mod tests {
         );
         let expected = text.map(|(k, v)| (k.to_string(), v));
         assert_eq!(read_png_text(&path)?, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn transparency_survives_and_a_gif_holds_all_frames() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("a.png");
+        let rgba = Rgba::new(2, 1, vec![1, 2, 3, 4, 250, 251, 252, 255])?;
+        write_rgba_png(&path, &rgba)?;
+        assert_eq!(read_image(&path, &ImageLimits::default())?, rgba);
+        let path = dir.path().join("a.gif");
+        let frames = [[200, 10, 10], [10, 200, 10]].map(|color| Image::filled(8, 6, color));
+        let frames = frames.into_iter().collect::<Result<Vec<_>, _>>()?;
+        write_gif(&path, &frames, Duration::from_millis(40))?;
+        let decoder = ::image::codecs::gif::GifDecoder::new(Cursor::new(fs::read(&path)?))?;
+        let found = ::image::AnimationDecoder::into_frames(decoder).collect_frames()?;
+        assert_eq!(found.len(), 2);
+        for (found, expected) in found.iter().zip(&frames) {
+            assert_eq!(found.delay().numer_denom_ms(), (40, 1));
+            // One colour fits any palette.
+            assert_eq!(found.buffer().get_pixel(3, 3).0[..3], expected.rgb()[..3]);
+        }
         Ok(())
     }
 

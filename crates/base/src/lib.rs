@@ -1,11 +1,13 @@
 //! Images, cameras and meshes, their files, seeds, random streams, atomic files. No tensors.
 
 pub mod camera;
+pub mod color;
 pub mod file;
 pub mod grid;
 pub mod image;
 pub mod image_file;
 pub mod mesh;
+pub mod mesh_file;
 mod resample;
 pub mod seed;
 pub mod torch_rng;
@@ -19,5 +21,6 @@ pub use grid::grid;
 pub use image::{Image, ImageError, Rgba};
 pub use image_file::{ImageLimits, decode_image, read_image, read_png_text, write_png};
 pub use mesh::{Material, Mesh, MeshError, MeshParts};
+pub use mesh_file::{MeshFile, MeshFileError, MeshLimits, read_mesh, write_mesh};
 pub use seed::{Purpose, Stream};
 pub use torch_rng::TorchRng;

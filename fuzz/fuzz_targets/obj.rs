@@ -1,0 +1,4 @@
+//! Any bytes as `mesh.obj`: a mesh or an error, never a panic.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dreamsmith_fuzz::read("mesh.obj", bytes));
