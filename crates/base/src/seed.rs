@@ -26,6 +26,12 @@ pub enum Purpose {
     Preview = 8,
     /// Noise of the forward process shown as a picture.
     Forward = 9,
+    /// Camera of a view of a posed data set, rendered from a mesh.
+    PosedView = 30,
+    /// Camera and light of a view of a piece of furniture.
+    FurnitureView = 31,
+    /// Which materials of a view of a piece of furniture get which colour.
+    FurnitureColor = 32,
     /// Anything that only a test draws.
     Test = 255,
 }

@@ -1,1 +1,3 @@
 //! Meshes and radiance fields: rendering, marching, surfaces. Knows nothing of diffusion.
+
+pub mod raster;
