@@ -36,6 +36,12 @@ pub enum Purpose {
     Background = 23,
     /// Points on the surface of a mesh.
     Surface = 40,
+    /// Camera of a view of a posed data set, rendered from a mesh.
+    PosedView = 30,
+    /// Camera and light of a view of a piece of furniture.
+    FurnitureView = 31,
+    /// Which materials of a view of a piece of furniture get which colour.
+    FurnitureColor = 32,
     /// Anything that only a test draws.
     Test = 255,
 }

@@ -20,3 +20,4 @@ pub mod run;
 pub mod samples;
 pub mod spec;
 pub mod surface;
+pub mod raster;
