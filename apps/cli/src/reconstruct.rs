@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use dreamsmith_base::{Image, create_folder, grid, write_atomic_bytes, write_png};
+use dreamsmith_base::mesh_file::write_mesh;
+use dreamsmith_base::{Image, Mesh, create_folder, grid, write_atomic_bytes, write_png};
 use dreamsmith_data::{PosedLimits, PosedViews, View, read_posed};
 use dreamsmith_scene::background::BackgroundSpec;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::checkpoint;
+use dreamsmith_scene::extract::{ExtractSpec, extract};
 use dreamsmith_scene::model::Model;
 use dreamsmith_scene::reconstruct::Reconstruction;
 use dreamsmith_scene::render::Extent;
@@ -74,6 +76,9 @@ pub struct Reconstruct {
     /// Everything random follows from it
     #[arg(long, conflicts_with = "resume")]
     seed: Option<u64>,
+    /// Most faces of the mesh
+    #[arg(long, default_value_t = ExtractSpec::default().faces)]
+    faces: usize,
     /// A spec instead of DIR, as `spec.toml` of a run; other options override it
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     spec: Option<PathBuf>,
@@ -132,7 +137,12 @@ impl Reconstruct {
             Some(_) => resume(&folder, console)?,
             None => self.start(&folder, console)?,
         };
-        reconstruct(reconstruction, views, seconds, &folder, console)
+        let extract = ExtractSpec {
+            faces: self.faces,
+            ..ExtractSpec::default()
+        };
+        let scene = (reconstruction, views);
+        reconstruct(scene, seconds, &folder, &extract, console)
     }
 
     /// The spec as far as it does not depend on the pictures.
@@ -254,10 +264,10 @@ fn open_views(data: &DataSpec, console: &Console) -> anyhow::Result<PosedViews> 
 }
 
 fn reconstruct(
-    mut reconstruction: Reconstruction,
-    views: PosedViews,
+    (mut reconstruction, views): (Reconstruction, PosedViews),
     seconds: f64,
     folder: &RunFolder,
+    extract_spec: &ExtractSpec,
     console: &Console,
 ) -> anyhow::Result<()> {
     let weights: usize = reconstruction
@@ -305,6 +315,11 @@ fn reconstruct(
         return Ok(());
     }
     let scores = test(reconstruction.model(), &views.test, folder, console)?;
+    let mesh = write_extract(reconstruction.model(), extract_spec, folder);
+    let surface = match &mesh {
+        Ok(mesh) => format!("; a mesh of {} faces", mesh.faces().len()),
+        Err(error) => format!("; no mesh: {error}"),
+    };
     let mean = |values: &dyn Fn(&Score) -> f64| {
         let sum: f64 = scores.iter().map(values).sum();
         (!scores.is_empty()).then(|| sum / scores.len() as f64)
@@ -323,7 +338,7 @@ fn reconstruct(
         (line.rays_per_second, line.samples_per_second)
     });
     let words = format!(
-        "{step} steps in {seconds:.0} s, {:.0} rays/s, {:.2} million samples/s{quality}; all in {}",
+        "{step} steps in {seconds:.0} s, {:.0} rays/s, {:.2} million samples/s{quality}{surface}; all in {}",
         rays,
         samples / 1e6,
         folder.path().display()
@@ -337,6 +352,7 @@ fn reconstruct(
         "ssim": ssim,
         "rays_per_second": rays,
         "samples_per_second": samples,
+        "faces": mesh.as_ref().ok().map(|mesh| mesh.faces().len()),
         "views": scores.iter().map(|s| json!({ "name": s.name, "psnr": s.psnr, "ssim": s.ssim })).collect::<Vec<_>>(),
         "folder": folder.path(),
     });
@@ -344,6 +360,13 @@ fn reconstruct(
     write_atomic_bytes(&folder.path().join("summary.json"), text.as_bytes())?;
     console.result(&words, &summary);
     Ok(())
+}
+
+/// The mesh of the field, as `mesh.glb`. A field that learnt too little has none, which is no reason to lose the rest.
+fn write_extract(model: &Model, spec: &ExtractSpec, folder: &RunFolder) -> anyhow::Result<Mesh> {
+    let mesh = extract(model, spec)?;
+    write_mesh(&folder.path().join("mesh.glb"), &mesh)?;
+    Ok(mesh)
 }
 
 fn tell(line: &Metrics, bar: &ProgressBar, console: &Console) {
