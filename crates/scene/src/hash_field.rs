@@ -61,7 +61,7 @@ impl Default for HashFieldSpec {
         Self {
             grid: HashGridSpec {
                 levels: 16,
-                log2_entries: 17,
+                log2_entries: 15,
                 base_resolution: 16,
                 finest_resolution: 512,
             },

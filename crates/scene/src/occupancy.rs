@@ -34,7 +34,7 @@ pub struct OccupancySpec {
 impl Default for OccupancySpec {
     fn default() -> Self {
         Self {
-            resolution: 128,
+            resolution: 64,
             every: 16,
             full_updates: 4,
             share: 16,

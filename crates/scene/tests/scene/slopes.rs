@@ -124,22 +124,22 @@ fn check_points(field: &dyn Field) {
         })
         .collect();
     let slopes = field.density_slope(&points);
-    let mut bends = 0;
+    let (mut errors, mut sizes) = (0.0, 0.0);
     for (point, slope) in points.iter().zip(&slopes) {
         for axis in 0..3 {
-            let h = 1e-3;
+            let h = 3e-4;
             let at = |step: f32| {
                 let mut moved = *point;
                 moved[axis] += step;
                 field.geometry(&[moved]).density[0]
             };
             let found = (at(h) - at(-h)) / (2.0 * h);
-            let scale = Vec3::from(*slope).length().max(1.0);
-            bends += usize::from((found - slope[axis]).abs() > 0.02 * scale);
+            errors += (found - slope[axis]).abs();
+            sizes += slope[axis].abs();
         }
     }
-    // Faces of cells and bends of ReLU lie within h of some points.
-    assert!(bends < 10, "{bends} of 150");
+    // Faces of cells and bends of ReLU lie within h of some points, where one side is another slope.
+    assert!(errors < 0.1 * sizes, "{errors} of {sizes}");
 }
 
 #[test]
