@@ -7,6 +7,7 @@ use dreamsmith_data::{EmojiSource, prepare_emoji};
 use serde_json::json;
 
 use crate::console::Console;
+use crate::furniture::Furniture;
 
 /// Prepare a data set from unpacked packages
 #[derive(Subcommand)]
@@ -23,38 +24,45 @@ pub enum Data {
         #[arg(short, long, default_value = "emoji")]
         output: PathBuf,
     },
+    Furniture(Furniture),
 }
 
 impl Data {
     pub fn run(self, console: &Console) -> anyhow::Result<()> {
-        let Self::Emoji { from, output } = self;
-        let summary = prepare_emoji(&EmojiSource::find(&from)?, &output)?;
-        for skip in &summary.unnamed {
-            console.note(&format!("without a name: {skip}"));
+        match self {
+            Self::Emoji { from, output } => emoji(from, output, console),
+            Self::Furniture(furniture) => furniture.run(console),
         }
-        let groups: Vec<String> = summary
-            .groups
-            .iter()
-            .map(|(name, n)| format!("{name} {n}"))
-            .collect();
-        let words = format!(
-            "wrote {} pictures to {} ({} of other skin tones left out): {}",
-            summary.pictures,
-            output.display(),
-            summary.skin_tones,
-            groups.join(", ")
-        );
-        console.result(
-            &words,
-            &json!({
-                "command": "data emoji",
-                "folder": output,
-                "pictures": summary.pictures,
-                "skin_tones": summary.skin_tones,
-                "unnamed": summary.unnamed.len(),
-                "groups": summary.groups,
-            }),
-        );
-        Ok(())
     }
+}
+
+fn emoji(from: PathBuf, output: PathBuf, console: &Console) -> anyhow::Result<()> {
+    let summary = prepare_emoji(&EmojiSource::find(&from)?, &output)?;
+    for skip in &summary.unnamed {
+        console.note(&format!("without a name: {skip}"));
+    }
+    let groups: Vec<String> = summary
+        .groups
+        .iter()
+        .map(|(name, n)| format!("{name} {n}"))
+        .collect();
+    let words = format!(
+        "wrote {} pictures to {} ({} of other skin tones left out): {}",
+        summary.pictures,
+        output.display(),
+        summary.skin_tones,
+        groups.join(", ")
+    );
+    console.result(
+        &words,
+        &json!({
+            "command": "data emoji",
+            "folder": output,
+            "pictures": summary.pictures,
+            "skin_tones": summary.skin_tones,
+            "unnamed": summary.unnamed.len(),
+            "groups": summary.groups,
+        }),
+    );
+    Ok(())
 }

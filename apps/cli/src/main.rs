@@ -8,9 +8,12 @@ mod console;
 mod data;
 mod device;
 mod forward;
+mod furniture;
 mod imagine;
 mod info;
 mod output;
+mod reconstruct;
+mod render;
 mod train;
 
 use std::process::ExitCode;
@@ -61,6 +64,8 @@ enum Command {
     Train(train::Train),
     Average(average::Average),
     Forward(forward::Forward),
+    Reconstruct(reconstruct::Reconstruct),
+    Render(render::Render),
     #[command(subcommand)]
     Data(data::Data),
     Info(info::Info),
@@ -94,6 +99,8 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),
+        Command::Reconstruct(args) => args.run(console),
+        Command::Render(args) => args.run(console),
         Command::Data(args) => args.run(console),
         Command::Info(args) => args.run(console),
         Command::Bench(args) => args.run(&device()?, global.precision, console),

@@ -19,7 +19,10 @@ pub use file::{
 };
 pub use grid::grid;
 pub use image::{Image, ImageError, Rgba};
-pub use image_file::{ImageLimits, decode_image, read_image, read_png_text, write_png};
+pub use image_file::{
+    ImageLimits, decode_image, encode_rgba_png, read_image, read_png_text, write_gif, write_png,
+    write_rgba_png,
+};
 pub use mesh::{Material, Mesh, MeshError, MeshParts};
 pub use mesh_file::{MeshFile, MeshFileError, MeshLimits, read_mesh, write_mesh};
 pub use seed::{Purpose, Stream};

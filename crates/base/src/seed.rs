@@ -26,8 +26,22 @@ pub enum Purpose {
     Preview = 8,
     /// Noise of the forward process shown as a picture.
     Forward = 9,
+    /// The pixels that a step of a reconstruction looks at.
+    Pixels = 20,
+    /// Where along a ray the samples lie.
+    RaySamples = 21,
+    /// Where in its cell an occupancy grid asks for the density.
+    Occupancy = 22,
+    /// What lies behind a transparent pixel in training.
+    Background = 23,
     /// Points on the surface of a mesh.
     Surface = 40,
+    /// Camera of a view of a posed data set, rendered from a mesh.
+    PosedView = 30,
+    /// Camera and light of a view of a piece of furniture.
+    FurnitureView = 31,
+    /// Which materials of a view of a piece of furniture get which colour.
+    FurnitureColor = 32,
     /// Anything that only a test draws.
     Test = 255,
 }

@@ -7,8 +7,13 @@ pub mod dataset;
 pub mod emoji;
 pub mod error;
 pub mod folder;
+pub mod furniture_catalog;
+pub mod furniture_color;
+pub mod furniture_record;
+pub mod furniture_rules;
 pub mod order;
 pub mod picture;
+pub mod posed;
 mod svg;
 
 pub use batch::{Augment, Background, Batch, Flip};
@@ -17,5 +22,10 @@ pub use dataset::{
 };
 pub use emoji::{EmojiSource, EmojiSummary, prepare_emoji};
 pub use error::{DataError, Skip};
+pub use furniture_catalog::{FurnitureError, Library, Piece, open_libraries};
+pub use furniture_color::{NamedColor, color_distance};
+pub use furniture_record::{CameraRecord, FurnitureRecord, LightRecord, ViewWord, piece_folder};
+pub use furniture_rules::{Known, Rules, Shape};
 pub use order::{Shuffler, epoch_order};
 pub use picture::Fit;
+pub use posed::{PosedError, PosedLimits, PosedViews, View, read_posed};

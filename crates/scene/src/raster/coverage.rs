@@ -194,8 +194,18 @@ mod tests {
         let far = MAX_EXTENT / 2 * SUBPIXELS;
         let (low, high) = (-far + 2048, far + 2048);
         let mut counts = vec![0; 256];
-        count([[low, low], [high, low], [high, high]], 16, &NET, &mut counts);
-        count([[low, low], [high, high], [low, high]], 16, &NET, &mut counts);
+        count(
+            [[low, low], [high, low], [high, high]],
+            16,
+            &NET,
+            &mut counts,
+        );
+        count(
+            [[low, low], [high, high], [low, high]],
+            16,
+            &NET,
+            &mut counts,
+        );
         assert!(counts.iter().all(|n| *n == 16));
     }
 }

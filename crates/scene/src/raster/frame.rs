@@ -1,12 +1,12 @@
 //! What was drawn: buffers in linear light, and sRGB pictures of them.
 //! Leaves out tone mapping: what is brighter than white is white.
 
+use dreamsmith_base::color::linear_to_srgb;
 use dreamsmith_base::{ImageError, Rgba};
 use glam::Vec3;
 use serde::{Deserialize, Serialize};
 
 use super::shade::Pixel;
-use super::texture::linear_to_srgb;
 
 /// A drawn picture, row 0 on top. Values are means over what covers the pixel, 0 where nothing does;
 /// `mask` tells how much is covered.
@@ -49,7 +49,13 @@ pub enum Channel {
 
 impl Frame {
     pub(super) fn new(size: [u32; 2], pixels: &[Pixel]) -> Self {
-        let share = |pixel: &Pixel| if pixel.mask > 0.0 { 1.0 / pixel.mask } else { 0.0 };
+        let share = |pixel: &Pixel| {
+            if pixel.mask > 0.0 {
+                1.0 / pixel.mask
+            } else {
+                0.0
+            }
+        };
         let triples = |value: fn(&Pixel) -> Vec3| {
             let mean = |pixel: &Pixel| (value(pixel) * share(pixel)).into();
             pixels.iter().map(mean).collect()

@@ -34,14 +34,14 @@ pub struct Light {
 }
 
 impl Light {
-    /// A lamp at a place: a third of the light is ambient.
+    /// A lamp at a place: a fifth of the light is ambient.
     pub fn at(position: Vec3) -> Self {
         Self {
             source: Source::Point {
                 position: position.into(),
             },
-            ambient: 1.0 / 3.0,
-            diffuse: 2.0 / 3.0,
+            ambient: 0.2,
+            diffuse: 0.8,
         }
     }
 

@@ -18,7 +18,6 @@ mod tests;
 pub use frame::{Channel, Frame};
 pub use light::{Light, Source};
 pub use surface::{Shading, Surface};
-pub use texture::{linear_to_srgb, srgb_to_linear};
 
 use dreamsmith_base::Camera;
 use glam::DVec2;

@@ -74,7 +74,10 @@ impl Surface {
                 alpha: material.alpha.clamp(0.0, 1.0),
                 texture: material.texture.as_ref().map(|picture| {
                     let make = || Arc::new(Texture::new(picture));
-                    known.entry(Arc::as_ptr(picture)).or_insert_with(make).clone()
+                    known
+                        .entry(Arc::as_ptr(picture))
+                        .or_insert_with(make)
+                        .clone()
                 }),
             })
             .collect();

@@ -132,8 +132,11 @@ impl<const N: usize> Visible<N> {
                 let samples = &mut visible.pixels[pixel];
                 for s in 0..N {
                     let seen = inside[s] >= 0 && inverse_depth[s] > samples.inverse_depth[s];
-                    samples.inverse_depth[s] =
-                        if seen { inverse_depth[s] } else { samples.inverse_depth[s] };
+                    samples.inverse_depth[s] = if seen {
+                        inverse_depth[s]
+                    } else {
+                        samples.inverse_depth[s]
+                    };
                     samples.face[s] = if seen { triangle.face } else { samples.face[s] };
                 }
             });
@@ -205,9 +208,8 @@ fn visit<const N: usize>(
     };
     let edges = Edges::new(triangle.corners, pattern);
     let slope = triangle.slope().as_vec2() / SUBPIXELS as f32;
-    let offset: [f32; N] = std::array::from_fn(|s| {
-        slope.x * pattern.x[s] as f32 + slope.y * pattern.y[s] as f32
-    });
+    let offset: [f32; N] =
+        std::array::from_fn(|s| slope.x * pattern.x[s] as f32 + slope.y * pattern.y[s] as f32);
     let [least, greatest] = triangle.range;
     for y in rows[0].max(tile[1])..=rows[1] {
         let first = columns[0].max(tile[0]);

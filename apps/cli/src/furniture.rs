@@ -1,0 +1,379 @@
+//! `dreamsmith data furniture`: the catalogs of `data`, drawn by `scene`, as captioned pictures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use dreamsmith_base::{
+    AtomicDir, Camera, FileError, Lens, Material, Purpose, Radians, Stream, create_folder,
+    encode_rgba_png,
+};
+use dreamsmith_data::{
+    CameraRecord, FurnitureRecord, Known, Library, LightRecord, NamedColor, Piece, Rules, Shape,
+    ViewWord, color_distance, open_libraries, piece_folder,
+};
+use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, fragments, render};
+use glam::Vec3;
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::console::Console;
+
+/// Degrees; the elevation is even in angle, so that most views are from eye height.
+const ELEVATIONS: [f32; 2] = [-10.0, 70.0];
+const FOVS: [f32; 2] = [25.0, 60.0];
+/// How much farther than needed to see all of the object.
+const DISTANCES: [f32; 2] = [1.0, 1.15];
+const AMBIENTS: [f32; 2] = [0.15, 0.45];
+/// What share of an object its main colour covers at least.
+const MAIN_SHARE: f64 = 0.5;
+/// Materials this near in Oklab are one colour.
+const SAME_COLOR: f32 = 0.08;
+/// Half of the views of an object that comes in any colour are recoloured.
+const RECOLOR_SHARE: f32 = 0.5;
+/// Sides from which it is judged what an object is mostly made of, and the size of the pictures.
+const JUDGES: [[f32; 2]; 4] = [[20.0, 15.0], [110.0, 30.0], [200.0, 15.0], [290.0, 45.0]];
+const JUDGE_SIZE: u32 = 48;
+
+/// Furniture and everyday objects, drawn from many sides
+///
+/// Each view is a PNG with transparency; metadata.jsonl tells for each the caption, name, category,
+/// colour, camera, light, creator and licence. Which models are left out or renamed stands in
+/// crates/data/src/furniture_rules.toml.
+#[derive(Args)]
+#[command(after_help = "Example:
+  apt-get download sweethome3d-furniture && dpkg -x sweethome3d-furniture_*.deb unpacked
+  dreamsmith data furniture --from unpacked -o furniture --views 24 --size 64")]
+pub struct Furniture {
+    /// Folder that holds the Debian package sweethome3d-furniture, unpacked
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The folder to make
+    #[arg(short, long, default_value = "furniture")]
+    output: PathBuf,
+    /// Views of each object
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    views: u32,
+    /// Width and height of a picture in pixels
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    size: u32,
+    /// Only objects of these names, as in armchair,sofa
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seed of cameras, lights and colours
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// A model that passed the rules.
+struct Object<'a> {
+    piece: &'a Piece,
+    name: String,
+    surface: Surface,
+    /// The materials that make up most of it, if they have no texture.
+    main: Vec<usize>,
+    /// Their colour.
+    color: Option<NamedColor>,
+    any_color: bool,
+}
+
+/// What became of a piece.
+enum Outcome {
+    Drawn(Vec<FurnitureRecord>),
+    LeftOut(String),
+}
+
+impl Furniture {
+    pub fn run(self, console: &Console) -> anyhow::Result<()> {
+        if fs::read_dir(&self.output).is_ok_and(|mut entries| entries.next().is_some()) {
+            bail!(
+                "`{}` is there already and not empty: choose another name or remove it",
+                self.output.display()
+            );
+        }
+        let libraries = open_libraries(&self.from)?;
+        let rules = Rules::read().context("the rules of furniture are broken")?;
+        if let Some(parent) = self.output.parent() {
+            create_folder(parent)?;
+        }
+        let folder = AtomicDir::create(&self.output)?;
+        let left_out = self.left_out_by_words(&libraries, &rules);
+        let pieces: Vec<(&Library, &Piece)> = libraries
+            .iter()
+            .flat_map(|library| library.pieces.iter().map(move |piece| (library, piece)))
+            .filter(|(_, piece)| rules.objection(piece).is_none())
+            .filter(|(_, piece)| self.only.is_empty() || self.only.contains(&rules.name(piece)))
+            .collect();
+        if pieces.is_empty() {
+            bail!(
+                "no object is called {}: check --only",
+                self.only.join(" or ")
+            );
+        }
+        let objections = judge_shapes(&pieces, &rules);
+        let bar = console.bar(pieces.len() as u64, "objects");
+        let outcomes = pieces
+            .par_iter()
+            .zip(&objections)
+            .map(|((library, piece), objection)| {
+                let outcome = match objection {
+                    Some(reason) => Ok(Outcome::LeftOut(reason.clone())),
+                    None => self.draw_piece(library, piece, &rules, folder.path()),
+                };
+                bar.inc(1);
+                outcome
+            })
+            .collect::<anyhow::Result<Vec<Outcome>>>()?;
+        bar.finish_and_clear();
+        let mut records = Vec::new();
+        let mut n_objects = 0;
+        let mut reasons = left_out;
+        for ((_, piece), outcome) in pieces.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Drawn(of_object) => {
+                    n_objects += 1;
+                    records.extend(of_object);
+                }
+                Outcome::LeftOut(reason) => {
+                    console.note(&format!(
+                        "left out {} {}: {reason}",
+                        piece.library, piece.name
+                    ));
+                    reasons.push(reason);
+                }
+            }
+        }
+        self.write_lists(folder.path(), &records)?;
+        folder.commit()?;
+        let words = format!(
+            "wrote {} views of {n_objects} objects to {} ({} models left out)",
+            records.len(),
+            self.output.display(),
+            reasons.len()
+        );
+        console.result(
+            &words,
+            &json!({
+                "command": "data furniture",
+                "folder": self.output,
+                "views": records.len(),
+                "objects": n_objects,
+                "left_out": reasons.len(),
+            }),
+        );
+        Ok(())
+    }
+
+    fn left_out_by_words(&self, libraries: &[Library], rules: &Rules) -> Vec<String> {
+        let pieces = libraries.iter().flat_map(|library| &library.pieces);
+        let objections = pieces.filter_map(|piece| rules.objection(piece));
+        objections.map(String::from).collect()
+    }
+
+    fn draw_piece(
+        &self,
+        library: &Library,
+        piece: &Piece,
+        rules: &Rules,
+        folder: &Path,
+    ) -> anyhow::Result<Outcome> {
+        let mesh = match library.read(piece) {
+            Ok(mesh) => mesh,
+            Err(e) => return Ok(Outcome::LeftOut(e.to_string())),
+        };
+        let name = rules.name(piece);
+        let materials = mesh.materials().to_vec();
+        let mut object = Object {
+            any_color: rules.any_color(&name, &piece.category),
+            name,
+            piece,
+            surface: Surface::new(&mesh, Shading::default()),
+            main: Vec::new(),
+            color: None,
+        };
+        let shares = visible_shares(&object.surface, |face| mesh.material_of(face))?;
+        (object.main, object.color) = main_color(&shares, &materials);
+        let relative = piece_folder(piece, &object.name);
+        let place = folder.join(&relative);
+        fs::create_dir(&place).map_err(|e| FileError::new("create the folder", &place, e))?;
+        // The number of a view in the whole does not depend on what is left out before it.
+        let own = u64::from(piece.number) << 32 ^ u64::from(name_hash(&piece.library)) << 44;
+        let records = (0..self.views)
+            .map(|view| {
+                let index = own ^ u64::from(view);
+                let (record, picture) = self.draw_view(&mut object, &materials, rules, index)?;
+                let file_name = format!("{relative}/{view:03}.png");
+                let path = folder.join(&file_name);
+                fs::write(&path, encode_rgba_png(&path, &picture)?)
+                    .map_err(|e| FileError::new("write", &path, e))?;
+                Ok(FurnitureRecord {
+                    file_name,
+                    ..record
+                })
+            })
+            .collect::<anyhow::Result<Vec<FurnitureRecord>>>()?;
+        Ok(Outcome::Drawn(records))
+    }
+
+    fn draw_view(
+        &self,
+        object: &mut Object,
+        materials: &[Material],
+        rules: &Rules,
+        index: u64,
+    ) -> anyhow::Result<(FurnitureRecord, dreamsmith_base::Rgba)> {
+        let recolored = recolor(
+            object,
+            materials,
+            &mut Stream::new(self.seed, Purpose::FurnitureColor, index),
+        );
+        let mut stream = Stream::new(self.seed, Purpose::FurnitureView, index);
+        let mut between = |[low, high]: [f32; 2]| low + stream.uniform() * (high - low);
+        let (azimuth, elevation, fov) = (between([0.0, 360.0]), between(ELEVATIONS), between(FOVS));
+        let distance = between(DISTANCES) / (fov.to_radians() / 2.0).sin();
+        let ambient = between(AMBIENTS);
+        let far = between([0.8, 1.5]) * distance;
+        let camera = camera([azimuth, elevation], distance, fov, self.size)?;
+        let off = Vec3::new(stream.normal(), stream.normal(), stream.normal());
+        // Around the camera, as in [Poole22, section 3.2].
+        let lamp = (camera.position() / distance + 0.6 * off).normalize_or(Vec3::Y) * far;
+        let light = Light {
+            ambient,
+            diffuse: 1.0 - ambient,
+            ..Light::at(lamp)
+        };
+        let frame = render(&object.surface, &camera, &light)?;
+        let colour = recolored.or(object.color);
+        let piece = object.piece;
+        let record = FurnitureRecord {
+            file_name: String::new(),
+            text: rules.phrase(&object.name, colour.map_or("", NamedColor::word)),
+            label: piece.category.clone(),
+            name: object.name.clone(),
+            category: piece.category.clone(),
+            colour,
+            recoloured: recolored.is_some(),
+            view: ViewWord::of(azimuth, elevation),
+            camera: CameraRecord {
+                azimuth,
+                elevation,
+                distance,
+                fov,
+            },
+            light: LightRecord {
+                position: lamp.into(),
+                ambient,
+            },
+            creator: piece.creator.clone(),
+            licence: piece.licence.clone(),
+            model: format!("{}!{}", piece.library, piece.model),
+        };
+        Ok((record, frame.picture(Channel::Color)?))
+    }
+
+    fn write_lists(&self, folder: &Path, records: &[FurnitureRecord]) -> anyhow::Result<()> {
+        let lines: String = records
+            .iter()
+            .map(|r| json!(r).to_string() + "\n")
+            .collect();
+        let mut thanks: Vec<String> = records
+            .iter()
+            .map(|r| format!("{} by {}, {}: {}\n", r.name, r.creator, r.licence, r.model))
+            .collect();
+        thanks.dedup();
+        let attribution = "Pictures of models of the Debian package sweethome3d-furniture:\n\n";
+        for (name, text) in [
+            ("metadata.jsonl", lines),
+            (
+                "ATTRIBUTION.txt",
+                attribution.to_string() + &thanks.concat(),
+            ),
+        ] {
+            fs::write(folder.join(name), text)
+                .map_err(|e| FileError::new("write", &self.output.join(name), e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the shapes of pieces speak against them; read in parallel, judged in order.
+fn judge_shapes(pieces: &[(&Library, &Piece)], rules: &Rules) -> Vec<Option<String>> {
+    let shapes: Vec<Option<Shape>> = pieces
+        .par_iter()
+        .map(|(library, piece)| library.read(piece).ok().map(|mesh| Shape::of(&mesh)))
+        .collect();
+    let mut known = Known::default();
+    let judge = |((_, piece), shape): (&(&Library, &Piece), &Option<Shape>)| {
+        // What cannot be read is told when it is drawn.
+        let shape = shape.as_ref()?;
+        let objection = rules.objection_to_shape(&rules.name(piece), shape, &mut known);
+        objection.map(String::from)
+    };
+    pieces.iter().zip(&shapes).map(judge).collect()
+}
+
+fn camera(degrees: [f32; 2], distance: f32, fov: f32, size: u32) -> anyhow::Result<Camera> {
+    let lens = Lens::from_fov_y(Radians::from_degrees(fov), [size; 2])?;
+    let [azimuth, elevation] = degrees.map(Radians::from_degrees);
+    Ok(Camera::orbit(azimuth, elevation, distance, lens)?)
+}
+
+/// What share of the visible surface each material has, over four sides.
+fn visible_shares(
+    surface: &Surface,
+    material_of: impl Fn(usize) -> Option<usize>,
+) -> anyhow::Result<Vec<f64>> {
+    let mut counts: Vec<f64> = Vec::new();
+    for degrees in JUDGES {
+        let seen = fragments(surface, &camera(degrees, 3.0, 40.0, JUDGE_SIZE)?)?;
+        let faces = seen.face_id.iter().filter(|face| **face != u32::MAX);
+        for material in faces.filter_map(|face| material_of(*face as usize)) {
+            counts.resize(counts.len().max(material + 1), 0.0);
+            counts[material] += 1.0;
+        }
+    }
+    let total = counts.iter().sum::<f64>().max(1.0);
+    Ok(counts.into_iter().map(|n| n / total).collect())
+}
+
+/// The plain materials of one colour that make up most of an object, and what that is called.
+fn main_color(shares: &[f64], materials: &[Material]) -> (Vec<usize>, Option<NamedColor>) {
+    let none = (Vec::new(), None);
+    let Some(largest) = (0..shares.len()).max_by(|a, b| shares[*a].total_cmp(&shares[*b])) else {
+        return none;
+    };
+    let is_plain = |material: &Material| material.texture.is_none() && material.alpha > 0.9;
+    let main = &materials[largest];
+    if !is_plain(main) {
+        return none;
+    }
+    let alike = |i: &usize| {
+        let distance = color_distance(materials[*i].base_color, main.base_color);
+        is_plain(&materials[*i]) && distance < SAME_COLOR
+    };
+    let group: Vec<usize> = (0..shares.len()).filter(alike).collect();
+    if group.iter().map(|i| shares[*i]).sum::<f64>() < MAIN_SHARE {
+        return none;
+    }
+    (group, NamedColor::of(main.base_color))
+}
+
+/// Gives the main materials a named colour, or their own back.
+fn recolor(object: &mut Object, materials: &[Material], stream: &mut Stream) -> Option<NamedColor> {
+    let wanted = stream.uniform() < RECOLOR_SHARE;
+    let name = NamedColor::ALL[stream.below(NamedColor::ALL.len() as u64) as usize];
+    let color = name.draw(stream);
+    let changes = wanted && object.any_color && !object.main.is_empty();
+    for i in &object.main {
+        let own = materials[*i].base_color;
+        object.surface.paint(*i, if changes { color } else { own });
+    }
+    changes.then_some(name)
+}
+
+/// Twenty bits that differ between libraries.
+fn name_hash(name: &str) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    name.bytes().fold(2_166_136_261, step) >> 12
+}

@@ -1,0 +1,344 @@
+//! Learning a radiance field from posed pictures: one step is some random pixels of all views, what the field shows at
+//! them, and a step of Adam. Leaves out the loop around it (`run`).
+
+use dreamsmith_base::{Camera, Purpose, Ray, Stream};
+use dreamsmith_data::View;
+use dreamsmith_kernels::AdamW;
+use dreamsmith_kernels::field::sparse_adam;
+
+use crate::hierarchical::random_places;
+use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
+use crate::reconstruct_error::ReconstructError;
+use crate::samples::Samples;
+use crate::spec::{FieldSpec, ReconstructSpec};
+
+/// Rays that are drawn together until a step has its samples.
+const ROUND: usize = 1024;
+/// More rays than a step can have; separates the random numbers of steps.
+const MOST_RAYS: u64 = 1 << 24;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Its number; the first is 1.
+    pub step: u64,
+    /// The mean loss of a channel of a pixel.
+    pub loss: f64,
+    /// The mean squared error of a channel of a pixel.
+    pub squared_error: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Rays.
+    pub rays: usize,
+    /// Samples whose density was asked.
+    pub samples: usize,
+    /// Those of them that were seen, and learnt from.
+    pub seen: usize,
+}
+
+/// A reconstruction at some step.
+pub struct Reconstruction {
+    spec: ReconstructSpec,
+    views: Vec<View>,
+    /// Pixels of all views before each.
+    pixels_before: Vec<u64>,
+    model: Model,
+    gradients: Vec<Vec<f32>>,
+    moments: [Vec<Vec<f32>>; 2],
+    step: u64,
+}
+
+/// Some pixels.
+struct Batch {
+    /// In the box `[R]`.
+    rays: Vec<Ray>,
+    /// sRGB and alpha `[R]`.
+    targets: Vec<[f32; 4]>,
+}
+
+impl Reconstruction {
+    /// A reconstruction from `views` that has learnt nothing.
+    pub fn new(spec: ReconstructSpec, views: Vec<View>) -> Result<Self, ReconstructError> {
+        spec.check()?;
+        if views.is_empty() {
+            return Err(ReconstructError::NoViews);
+        }
+        let cameras: Vec<Camera> = views.iter().map(|view| view.camera).collect();
+        let model = Model::new(&spec, &cameras)?;
+        let zeros = || -> Vec<Vec<f32>> {
+            let weights = model.weights().into_iter();
+            weights.map(|(_, values)| vec![0.0; values.len()]).collect()
+        };
+        let (gradients, moments) = (zeros(), [zeros(), zeros()]);
+        let mut pixels_before = vec![];
+        let mut sum = 0;
+        for view in &views {
+            pixels_before.push(sum);
+            sum += u64::from(view.picture.width()) * u64::from(view.picture.height());
+        }
+        pixels_before.push(sum);
+        Ok(Self {
+            spec,
+            views,
+            pixels_before,
+            model,
+            gradients,
+            moments,
+            step: 0,
+        })
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &ReconstructSpec {
+        &self.spec
+    }
+
+    /// What it learns from.
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// The field as it is.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model and both moments of its weights, to be filled from a checkpoint of step `step`.
+    pub(crate) fn restore(&mut self, step: u64) -> (&mut Model, &mut [Vec<Vec<f32>>; 2]) {
+        self.step = step;
+        for field in &mut self.model.fields {
+            field.set_step(step);
+        }
+        (&mut self.model, &mut self.moments)
+    }
+
+    /// Both moments of the weights.
+    pub(crate) fn moments(&self) -> &[Vec<Vec<f32>>; 2] {
+        &self.moments
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    /// One step, at the share `progress` of the run.
+    pub fn step(&mut self, progress: f64) -> Result<StepReport, ReconstructError> {
+        self.follow_occupancy();
+        let mut report = match &self.model.sampling {
+            Sampling::Occupied { .. } => self.learn_occupied(),
+            Sampling::Hierarchical { .. } => self.learn_hierarchical(),
+        };
+        report.learning_rate = self.spec.optimizer.rate(progress);
+        self.check_finite(&report)?;
+        self.descend(report.learning_rate);
+        self.step += 1;
+        for field in &mut self.model.fields {
+            field.set_step(self.step);
+        }
+        Ok(report)
+    }
+
+    /// Looks again which cells hold something, if it is time.
+    fn follow_occupancy(&mut self) {
+        let (seed, step) = (self.spec.run.seed, self.step);
+        let (FieldSpec::Hash(hash), Sampling::Occupied { grid, march }) =
+            (&self.spec.field, &mut self.model.sampling)
+        else {
+            return;
+        };
+        let every = hash.occupancy.every;
+        if step > 0 && step.is_multiple_of(every) {
+            let field = &self.model.fields[0];
+            let density = |points: &[[f32; 3]]| field.geometry(points).density;
+            grid.update((seed, step / every - 1), march.step(), &density);
+        }
+    }
+
+    /// As many rays as have the asked number of samples in occupied cells.
+    fn learn_occupied(&mut self) -> StepReport {
+        let Sampling::Occupied { grid, march } = &self.model.sampling else {
+            return self.report();
+        };
+        let least = march.least_transmittance;
+        let (mut batch, mut samples) = (self.pixels(0, 0), Samples::new());
+        loop {
+            let first = batch.rays.len();
+            let n = ROUND.min(march.rays - first);
+            let more = self.pixels(first, n);
+            let jitter = |i: usize| self.stream(Purpose::RaySamples, first + i).uniform();
+            let marched = march_all(&more.rays, (grid, march), &jitter);
+            let all = samples.append(&marched, march.samples);
+            batch.rays.extend(more.rays);
+            batch.targets.extend(more.targets);
+            if !all || batch.rays.len() == march.rays {
+                break;
+            }
+        }
+        batch.rays.truncate(samples.n_rays());
+        batch.targets.truncate(samples.n_rays());
+        let mut report = self.report();
+        report.samples = samples.len();
+        let look = Look::new(self.model.field(), &mut samples, least);
+        self.learn(0, &batch, (&samples, &look), &mut report);
+        report
+    }
+
+    /// A fixed number of rays, looked at by both fields.
+    fn learn_hierarchical(&mut self) -> StepReport {
+        let (FieldSpec::Nerf(nerf), &Sampling::Hierarchical { coarse, fine }) =
+            (&self.spec.field, &self.model.sampling)
+        else {
+            return self.report();
+        };
+        let batch = self.pixels(0, nerf.rays);
+        let stream = |i| self.stream(Purpose::RaySamples, i);
+        let mut first = spread_all(&batch.rays, &|i| random_places(coarse, &mut stream(i)));
+        let mut report = self.report();
+        let look = Look::new(self.model.fields[0].as_ref(), &mut first, 0.0);
+        let more = |i: usize| random_places(fine, &mut stream(MOST_RAYS as usize / 2 + i));
+        let mut second = refine_all(&batch.rays, (&first, &look.seen), &more);
+        report.samples = first.len() + second.len();
+        self.learn(0, &batch, (&first, &look), &mut report);
+        // The field that is seen counts, not the sum of both.
+        (report.loss, report.squared_error) = (0.0, 0.0);
+        let look = Look::new(self.model.field(), &mut second, 0.0);
+        self.learn(1, &batch, (&second, &look), &mut report);
+        report
+    }
+
+    fn report(&self) -> StepReport {
+        StepReport {
+            step: self.step + 1,
+            loss: 0.0,
+            squared_error: 0.0,
+            learning_rate: 0.0,
+            rays: 0,
+            samples: 0,
+            seen: 0,
+        }
+    }
+
+    /// The random numbers of a ray of this step.
+    fn stream(&self, purpose: Purpose, ray: usize) -> Stream {
+        let index = self.step * MOST_RAYS + ray as u64;
+        Stream::new(self.spec.run.seed, purpose, index)
+    }
+
+    /// The pixels of rays `first` to `first + n` of this step.
+    fn pixels(&self, first: usize, n: usize) -> Batch {
+        let total = self.pixels_before[self.views.len()];
+        let pixel = |ray| {
+            let pixel = self.stream(Purpose::Pixels, ray).below(total);
+            let view = self
+                .pixels_before
+                .partition_point(|before| *before <= pixel)
+                - 1;
+            let within = pixel - self.pixels_before[view];
+            let View {
+                camera, picture, ..
+            } = &self.views[view];
+            let width = u64::from(picture.width());
+            let (x, y) = ((within % width) as f32, (within / width) as f32);
+            let ray = camera.ray(x + 0.5, y + 0.5);
+            let rgba = &picture.rgba()[4 * within as usize..][..4];
+            let target = [0, 1, 2, 3].map(|i| f32::from(rgba[i]) / 255.0);
+            (self.model.cube.ray_in_box(&ray), target)
+        };
+        let (rays, targets) = (first..first + n).map(pixel).unzip();
+        Batch { rays, targets }
+    }
+
+    /// Adds the gradients of field number `field` and of the background to those of this step.
+    fn learn(
+        &mut self,
+        field: usize,
+        batch: &Batch,
+        (samples, look): (&Samples, &Look),
+        report: &mut StepReport,
+    ) {
+        let n_rays = batch.rays.len();
+        let background = &self.model.background;
+        let mut streams = (0..n_rays).map(|ray| self.stream(Purpose::Background, ray));
+        let behind = background.training_colors(&samples.dirs, &mut streams);
+        let scale = 1.0 / (3 * n_rays.max(1)) as f32;
+        let mut by_color = vec![0.0; 3 * n_rays];
+        let mut by_behind = vec![0.0; 3 * n_rays];
+        let mut by_transmittance = vec![0.0; n_rays];
+        for (ray, target) in batch.targets.iter().enumerate() {
+            let left = look.seen.transmittance[ray];
+            for c in 0..3 {
+                let i = 3 * ray + c;
+                let wanted = target[c] * target[3] + behind[i] * (1.0 - target[3]);
+                let error = look.seen.color[i] + left * behind[i] - wanted;
+                let (loss, slope) = self.spec.loss.of(error);
+                report.loss += f64::from(loss * scale);
+                report.squared_error += f64::from(error * error * scale);
+                by_color[i] = slope * scale;
+                by_behind[i] = slope * scale * left;
+                by_transmittance[ray] += slope * scale * behind[i];
+            }
+        }
+        let color = &look.appearance.color;
+        let (by_density, by_sample_color) =
+            look.seen
+                .backward(samples, color, &by_color, &by_transmittance);
+        let mut gradients = std::mem::take(&mut self.gradients);
+        let of_field = |i: usize| self.model.fields[i].weights().len();
+        let start: usize = (0..field).map(of_field).sum();
+        self.model.fields[field].backward(
+            samples,
+            (&look.geometry, &look.appearance),
+            &by_density,
+            &by_sample_color,
+            &mut gradients[start..start + of_field(field)],
+        );
+        if let Some(to) = gradients.last_mut() {
+            background.backward(&samples.dirs, &behind, &by_behind, to);
+        }
+        self.gradients = gradients;
+        report.rays = n_rays;
+        report.seen += samples.len();
+    }
+
+    /// Errs if the loss or a gradient is not finite; the weights are still as before the step.
+    fn check_finite(&self, report: &StepReport) -> Result<(), ReconstructError> {
+        let bad = |place| ReconstructError::NotFinite {
+            step: report.step,
+            place,
+        };
+        if !report.loss.is_finite() {
+            return Err(bad("the loss"));
+        }
+        // NaN and infinity survive a sum.
+        let finite = |values: &Vec<f32>| values.iter().map(|x| x.abs()).sum::<f32>().is_finite();
+        match self.gradients.iter().all(finite) {
+            true => Ok(()),
+            false => Err(bad("a gradient")),
+        }
+    }
+
+    /// One step of Adam for all weights; clears the gradients.
+    fn descend(&mut self, learning_rate: f64) {
+        let spec = self.spec.optimizer;
+        let step = AdamW {
+            learning_rate,
+            beta_1: spec.betas[0],
+            beta_2: spec.betas[1],
+            epsilon: spec.epsilon,
+            weight_decay: 0.0,
+            step: self.step + 1,
+            gradient_scale: 1.0,
+        };
+        let [first, second] = &mut self.moments;
+        let moments = first.iter_mut().zip(second);
+        let weights = self
+            .model
+            .weights_mut()
+            .into_iter()
+            .zip(&mut self.gradients);
+        for ((weights, gradient), (m1, m2)) in weights.zip(moments) {
+            sparse_adam(&step, weights, gradient, m1, m2);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A picture of a radiance field from a camera: colour over the background, opacity, depth and normals.
+//! Rays go in rounds of a few samples, and end where hardly anything more is seen [Mueller22, appendix E].
+
+use dreamsmith_base::{Camera, Image, ImageError, Ray};
+use glam::Vec3;
+
+use crate::field::normals;
+use crate::hierarchical::middle_places;
+use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
+use crate::occupancy::Occupancy;
+use crate::samples::Samples;
+use crate::spec::MarchSpec;
+
+/// Rays that are looked at together.
+const RAYS: usize = 1 << 13;
+/// Samples of a ray in a round.
+const ROUND: usize = 16;
+
+/// What is computed beside colour, opacity and depth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing.
+    Color,
+    /// Normals, which take about as long again.
+    WithNormals,
+}
+
+/// A picture of a field, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Width and height.
+    pub size: [u32; 2],
+    /// sRGB, over the background `[H W, 3]`.
+    pub color: Vec<[f32; 3]>,
+    /// 1 where nothing of the background is seen `[H W]`.
+    pub opacity: Vec<f32>,
+    /// Mean distance from the camera, in the world's units; infinite where nothing is `[H W]`.
+    pub depth: Vec<f32>,
+    /// Mean normal in the world, of length 1; 0 where nothing is `[H W, 3]`.
+    pub normals: Vec<[f32; 3]>,
+    /// Samples whose density was asked.
+    pub samples: usize,
+}
+
+/// What rays have seen so far.
+#[derive(Clone, Copy)]
+struct Pixel {
+    color: Vec3,
+    transmittance: f32,
+    depth: f32,
+    normal: Vec3,
+}
+
+/// Draws `model` as `camera` sees it.
+pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
+    let size = camera.lens().size();
+    let n_pixels = size[0] as usize * size[1] as usize;
+    let mut frame = Frame {
+        size,
+        color: Vec::with_capacity(n_pixels),
+        opacity: Vec::with_capacity(n_pixels),
+        depth: Vec::with_capacity(n_pixels),
+        normals: Vec::with_capacity(n_pixels),
+        samples: 0,
+    };
+    for first in (0..n_pixels).step_by(RAYS) {
+        let ray = |i: usize| {
+            let (x, y) = (i % size[0] as usize, i / size[0] as usize);
+            let ray = camera.ray(x as f32 + 0.5, y as f32 + 0.5);
+            model.cube.ray_in_box(&ray)
+        };
+        let rays: Vec<Ray> = (first..(first + RAYS).min(n_pixels)).map(ray).collect();
+        let pixels = look_along(model, &rays, extent, &mut frame.samples);
+        let dirs: Vec<[f32; 3]> = rays.iter().map(|ray| ray.dir.into()).collect();
+        let behind = model.background.colors(&dirs);
+        for (pixel, behind) in pixels.iter().zip(behind.chunks_exact(3)) {
+            let color = pixel.color + pixel.transmittance * Vec3::from_slice(behind);
+            let opacity = 1.0 - pixel.transmittance;
+            frame.color.push(color.into());
+            frame.opacity.push(opacity);
+            frame
+                .depth
+                .push(pixel.depth / opacity * model.cube.half_side);
+            frame.normals.push(pixel.normal.normalize_or_zero().into());
+        }
+    }
+    frame
+}
+
+/// What `rays` of the box see, without what lies behind it.
+fn look_along(model: &Model, rays: &[Ray], extent: Extent, asked: &mut usize) -> Vec<Pixel> {
+    let mut pixels = vec![
+        Pixel {
+            color: Vec3::ZERO,
+            transmittance: 1.0,
+            depth: 0.0,
+            normal: Vec3::ZERO,
+        };
+        rays.len()
+    ];
+    match &model.sampling {
+        Sampling::Occupied { grid, march } => {
+            march_in_rounds(rays, (grid, march), &mut |samples, of| {
+                *asked += samples.len();
+                add(model, extent, samples, &mut pixels, of)
+            });
+        }
+        Sampling::Hierarchical { coarse, fine } => {
+            let of: Vec<u32> = (0..rays.len() as u32).collect();
+            // A round of marching has about as many samples.
+            for (rays, of) in rays.chunks(RAYS / 16).zip(of.chunks(RAYS / 16)) {
+                let mut first = spread_all(rays, &|_| middle_places(*coarse));
+                let look = Look::new(model.fields[0].as_ref(), &mut first, 0.0);
+                let samples = refine_all(rays, (&first, &look.seen), &|_| middle_places(*fine));
+                *asked += first.len() + samples.len();
+                add(model, extent, samples, &mut pixels, of);
+            }
+        }
+    }
+    pixels
+}
+
+/// Gives the samples of `rays` to `add` in rounds, with the numbers of their rays; it says which of these go on.
+fn march_in_rounds(
+    rays: &[Ray],
+    (grid, march): (&Occupancy, &MarchSpec),
+    add: &mut dyn FnMut(Samples, &[u32]) -> Vec<f32>,
+) {
+    let all = march_all(rays, (grid, march), &|_| 0.5);
+    let mut going: Vec<u32> = (0..rays.len() as u32).collect();
+    for round in 0.. {
+        going.retain(|ray| all.of_ray(*ray as usize).len() > round * ROUND);
+        if going.is_empty() {
+            return;
+        }
+        let mut samples = Samples::new();
+        for ray in &going {
+            let of_ray = all.of_ray(*ray as usize);
+            let some = of_ray.skip(round * ROUND).take(ROUND);
+            let pairs = some.map(|i| (all.depths[i], all.lengths[i]));
+            samples.push_ray(&rays[*ray as usize], pairs);
+        }
+        let left = add(samples, &going);
+        let mut left = left.iter();
+        going.retain(|_| {
+            left.next()
+                .is_some_and(|left| *left > march.least_transmittance)
+        });
+    }
+}
+
+/// Adds what `samples` show to the pixels `of` their rays; says what these still see through them.
+fn add(
+    model: &Model,
+    extent: Extent,
+    mut samples: Samples,
+    pixels: &mut [Pixel],
+    of: &[u32],
+) -> Vec<f32> {
+    // Of 8 bits a pixel has, a hundredth of the last.
+    let look = Look::new(model.field(), &mut samples, 1e-5);
+    let normals = match extent {
+        Extent::Color => vec![],
+        Extent::WithNormals => normals(model.field(), &samples.points),
+    };
+    let color = |i: usize| Vec3::from_slice(&look.appearance.color[3 * i..]);
+    let mut left = vec![];
+    for (ray, number) in of.iter().enumerate() {
+        let pixel = &mut pixels[*number as usize];
+        for i in samples.of_ray(ray) {
+            let weight = pixel.transmittance * look.seen.weights[i];
+            pixel.color += weight * color(i);
+            pixel.depth += weight * samples.depths[i];
+            if let Some(normal) = normals.get(i) {
+                pixel.normal += weight * Vec3::from(*normal);
+            }
+        }
+        pixel.transmittance *= look.seen.transmittance[ray];
+        left.push(pixel.transmittance);
+    }
+    left
+}
+
+impl Frame {
+    /// The colours.
+    pub fn picture(&self) -> Result<Image, ImageError> {
+        self.image(|i| self.color[i])
+    }
+
+    /// Normals as colours: 0 to grey, +X to red, +Y to green, +Z to blue; white where nothing is.
+    pub fn normal_picture(&self) -> Result<Image, ImageError> {
+        self.image(|i| {
+            let normal = self.normals[i].map(|x| 0.5 + 0.5 * x);
+            self.over_white(i, normal)
+        })
+    }
+
+    /// Depths from near, dark, to far, light; white where nothing is.
+    pub fn depth_picture(&self) -> Result<Image, ImageError> {
+        let there = |i: &usize| self.opacity[*i] > 0.5 && self.depth[*i].is_finite();
+        let depths = (0..self.depth.len()).filter(there).map(|i| self.depth[i]);
+        let (near, far) = depths.fold((f32::INFINITY, 0.0f32), |(near, far), depth| {
+            (near.min(depth), far.max(depth))
+        });
+        let range = (far - near).max(f32::MIN_POSITIVE);
+        self.image(|i| {
+            let shade = 0.1 + 0.75 * ((self.depth[i] - near) / range).clamp(0.0, 1.0);
+            self.over_white(i, [if shade.is_finite() { shade } else { 1.0 }; 3])
+        })
+    }
+
+    fn over_white(&self, i: usize, color: [f32; 3]) -> [f32; 3] {
+        color.map(|x| x * self.opacity[i] + 1.0 - self.opacity[i])
+    }
+
+    fn image(&self, color: impl Fn(usize) -> [f32; 3]) -> Result<Image, ImageError> {
+        let [width, height] = self.size;
+        let bytes = (0..self.color.len()).flat_map(color);
+        // The cast saturates at both ends.
+        let bytes = bytes.map(|x| (x * 255.0).round() as u8).collect();
+        Image::new(width, height, bytes)
+    }
+}

@@ -1,0 +1,6 @@
+//! Fields as they are seen, against closed forms; their slopes against differences; and learning on a tiny scene.
+
+mod closed_forms;
+mod learning;
+mod slopes;
+mod tiny_scene;

@@ -1,0 +1,159 @@
+//! The hand-written backward passes of fields against central differences.
+
+use std::error::Error;
+
+use dreamsmith_base::{Purpose, Stream};
+use dreamsmith_kernels::Precision;
+use dreamsmith_scene::field::Field;
+use dreamsmith_scene::field_start::DensityStart;
+use dreamsmith_scene::hash_field::HashField;
+use dreamsmith_scene::positional_field::{PositionalField, PositionalFieldSpec};
+use dreamsmith_scene::samples::{Samples, Seen};
+use dreamsmith_scene::spec::FieldSpec;
+use glam::Vec3;
+
+use crate::tiny_scene::spec;
+
+fn hash() -> Result<HashField, Box<dyn Error>> {
+    let FieldSpec::Hash(hash) = spec(1).field else {
+        return Err("the tiny scene has a hash field".into());
+    };
+    let mut network = hash.network;
+    network.start = DensityStart::Blob {
+        peak: 1.0,
+        radius: 0.5,
+    };
+    let mut field = HashField::new(network, 7)?;
+    let mut stream = Stream::new(1, Purpose::Test, 0);
+    // Initial values of the grid are too small to see anything.
+    field.weights_mut()[0].fill_with(|| stream.uniform() - 0.5);
+    Ok(field)
+}
+
+fn positional() -> Result<PositionalField, Box<dyn Error>> {
+    let network = PositionalFieldSpec {
+        point_frequencies: 2,
+        dir_frequencies: 1,
+        width: 32,
+        precision: Precision::F32,
+    };
+    Ok(PositionalField::new(network, 7, 0)?)
+}
+
+fn random_samples() -> Samples {
+    let mut samples = Samples::new();
+    for i in 0..12 {
+        let mut stream = Stream::new(2, Purpose::Test, i);
+        let mut random = || Vec3::new(stream.normal(), stream.normal(), stream.normal());
+        let ray = dreamsmith_base::Ray {
+            origin: 0.2 * random(),
+            dir: random().normalize(),
+        };
+        let depths = (0..i).map(|k| (0.03 * k as f32, 0.1));
+        samples.push_ray(&ray, depths);
+    }
+    samples
+}
+
+/// A sum of what is seen, with weights that are some waves.
+fn total(field: &dyn Field, samples: &Samples) -> f64 {
+    let geometry = field.geometry(&samples.points);
+    let appearance = field.appearance(samples, &geometry);
+    let seen = Seen::new(samples, &geometry.density, &appearance.color);
+    let colors = seen.color.iter().enumerate();
+    let colors: f64 = colors.map(|(i, x)| f64::from(x * (i as f32).sin())).sum();
+    let left = seen.transmittance.iter().enumerate();
+    colors
+        + left
+            .map(|(i, x)| f64::from(x * (i as f32).cos()))
+            .sum::<f64>()
+}
+
+fn check_weights(field: &mut dyn Field) {
+    let samples = random_samples();
+    let geometry = field.geometry(&samples.points);
+    let appearance = field.appearance(&samples, &geometry);
+    let seen = Seen::new(&samples, &geometry.density, &appearance.color);
+    let by_color: Vec<f32> = (0..seen.color.len()).map(|i| (i as f32).sin()).collect();
+    let by_left: Vec<f32> = (0..samples.n_rays()).map(|i| (i as f32).cos()).collect();
+    let (by_density, by_colors) = seen.backward(&samples, &appearance.color, &by_color, &by_left);
+    let mut slopes = dreamsmith_scene::field::zero_gradients(field);
+    let forward = (&geometry, &appearance);
+    field.backward(&samples, forward, &by_density, &by_colors, &mut slopes);
+    for (part, slopes) in slopes.iter().enumerate() {
+        // Along a few random directions of all weights of the part at once.
+        for direction in 0..4 {
+            let mut stream = Stream::new(direction, Purpose::Test, part as u64);
+            let along = stream.normals(slopes.len());
+            let expected: f64 = slopes
+                .iter()
+                .zip(&along)
+                .map(|(s, a)| f64::from(s * a))
+                .sum();
+            let h = 1e-4;
+            let mut moved = |step: f32| {
+                let weights = &mut field.weights_mut()[part];
+                weights
+                    .iter_mut()
+                    .zip(&along)
+                    .for_each(|(w, a)| *w += step * a);
+                let at = total(field, &samples);
+                let weights = &mut field.weights_mut()[part];
+                weights
+                    .iter_mut()
+                    .zip(&along)
+                    .for_each(|(w, a)| *w -= step * a);
+                at
+            };
+            let found = (moved(h) - moved(-h)) / f64::from(2.0 * h);
+            // Sums of order 1 in f32, over 2 h: 1e-3; bends of ReLU as much again.
+            let scale = expected.abs().max(1.0);
+            assert!(
+                (found - expected).abs() < 1e-2 * scale,
+                "{part}: {found} {expected}"
+            );
+        }
+    }
+}
+
+fn check_points(field: &dyn Field) {
+    let points: Vec<[f32; 3]> = (0..50)
+        .map(|i| {
+            let mut stream = Stream::new(3, Purpose::Test, i);
+            [(); 3].map(|()| 1.6 * stream.uniform() - 0.8)
+        })
+        .collect();
+    let slopes = field.density_slope(&points);
+    let (mut errors, mut sizes) = (0.0, 0.0);
+    for (point, slope) in points.iter().zip(&slopes) {
+        for axis in 0..3 {
+            let h = 3e-4;
+            let at = |step: f32| {
+                let mut moved = *point;
+                moved[axis] += step;
+                field.geometry(&[moved]).density[0]
+            };
+            let found = (at(h) - at(-h)) / (2.0 * h);
+            errors += (found - slope[axis]).abs();
+            sizes += slope[axis].abs();
+        }
+    }
+    // Faces of cells and bends of ReLU lie within h of some points, where one side is another slope.
+    assert!(errors < 0.1 * sizes, "{errors} of {sizes}");
+}
+
+#[test]
+fn of_a_hash_field() -> Result<(), Box<dyn Error>> {
+    let mut field = hash()?;
+    check_points(&field);
+    check_weights(&mut field);
+    Ok(())
+}
+
+#[test]
+fn of_a_positional_field() -> Result<(), Box<dyn Error>> {
+    let mut field = positional()?;
+    check_points(&field);
+    check_weights(&mut field);
+    Ok(())
+}
