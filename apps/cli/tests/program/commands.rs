@@ -19,7 +19,7 @@ fn every_command_explains_itself() -> Outcome {
     let lab = Lab::new()?;
     let help = lab.succeeds("--help")?.out;
     for command in [
-        "imagine", "train", "average", "forward", "data", "info", "bench",
+        "imagine", "train", "average", "forward", "render", "data", "info", "bench",
     ] {
         assert!(help.contains(command), "{help}");
     }

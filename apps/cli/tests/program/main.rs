@@ -5,5 +5,6 @@ mod bench;
 mod commands;
 mod imagine;
 mod lab;
+mod render;
 mod resume;
 mod rooms;
