@@ -70,6 +70,19 @@ fn nerfstudios_views_are_read_and_split() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
+fn a_split_may_be_empty() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    picture(&dir.path().join("a.png"), [4, 4])?;
+    let some = blender(&[frame("a", POSE)]);
+    fs::write(dir.path().join("transforms_train.json"), &some)?;
+    fs::write(dir.path().join("transforms_val.json"), blender(&[]))?;
+    fs::write(dir.path().join("transforms_test.json"), &some)?;
+    let views = read_posed(dir.path(), &PosedLimits::default())?;
+    assert_eq!((views.validation.len(), views.test.len()), (0, 1));
+    Ok(())
+}
+
+#[test]
 fn one_pixel_is_a_picture() -> Result<(), Box<dyn Error>> {
     let views = open("transforms_train.json", &blender(&[frame("dot", POSE)]))??;
     assert_eq!((views.train.len(), views.test.len()), (1, 0));
