@@ -120,23 +120,24 @@ fn bad_input_is_named() -> Result<(), Box<dyn Error>> {
             &["frame 1", "6x4", "4x4"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "4"),
+            blender(std::slice::from_ref(&good)).replace("0.7", "4"),
             &["camera_angle_x"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "\"wide\""),
+            blender(std::slice::from_ref(&good)).replace("0.7", "\"wide\""),
             &["camera_angle_x", "wide"],
         ),
         (
-            blender(&[good.clone()]).replace("\"camera_angle_x\": 0.7", "\"a\": 1"),
+            blender(std::slice::from_ref(&good)).replace("\"camera_angle_x\": 0.7", "\"a\": 1"),
             &["camera_angle_x", "missing"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "0.7, \"k1\": 0.1"),
+            blender(std::slice::from_ref(&good)).replace("0.7", "0.7, \"k1\": 0.1"),
             &["k1", "undistort"],
         ),
         (
-            blender(&[good.clone()]).replace("camera_angle_x\": 0.7", "fl_x\": 5, \"w\": 7"),
+            blender(std::slice::from_ref(&good))
+                .replace("camera_angle_x\": 0.7", "fl_x\": 5, \"w\": 7"),
             &["`w` is 7"],
         ),
         ("[".into(), &["transforms_train.json", "JSON"]),
