@@ -190,7 +190,7 @@ impl Reconstruct {
         }
         let mut spec = self.spec()?;
         let views = open_views(&spec.data, console)?;
-        let see_through = views.train.iter().any(|view| has_alpha(view));
+        let see_through = views.train.iter().any(has_alpha);
         match (self.background, see_through) {
             (Some(BackgroundName::Color(rgb)), true) => {
                 spec.background = BackgroundSpec::Random { rgb };

@@ -167,6 +167,14 @@ pub fn read_posed(folder: &Path, limits: &PosedLimits) -> Result<PosedViews, Pos
             });
         }
     };
+    if splits[0].is_empty() {
+        let file = if blender.is_file() {
+            blender
+        } else {
+            nerfstudio
+        };
+        return Err(PosedError::NoViews { file });
+    }
     let found: usize = splits.iter().map(Vec::len).sum();
     if found > limits.max_views {
         return Err(PosedError::TooMany {
@@ -290,11 +298,6 @@ fn read_frames(file: &Path, limits: &PosedLimits) -> Result<Vec<Frame>, PosedErr
         Some(Value::Array(frames)) => frames,
         _ => return Err(place.wrong("frames", "is missing or no list, expected a list of views")),
     };
-    if frames.is_empty() {
-        return Err(PosedError::NoViews {
-            file: file.to_path_buf(),
-        });
-    }
     if frames.len() > limits.max_views {
         return Err(PosedError::TooMany {
             folder: file.to_path_buf(),

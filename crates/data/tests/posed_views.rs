@@ -70,6 +70,19 @@ fn nerfstudios_views_are_read_and_split() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
+fn a_split_may_be_empty() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    picture(&dir.path().join("a.png"), [4, 4])?;
+    let some = blender(&[frame("a", POSE)]);
+    fs::write(dir.path().join("transforms_train.json"), &some)?;
+    fs::write(dir.path().join("transforms_val.json"), blender(&[]))?;
+    fs::write(dir.path().join("transforms_test.json"), &some)?;
+    let views = read_posed(dir.path(), &PosedLimits::default())?;
+    assert_eq!((views.validation.len(), views.test.len()), (0, 1));
+    Ok(())
+}
+
+#[test]
 fn one_pixel_is_a_picture() -> Result<(), Box<dyn Error>> {
     let views = open("transforms_train.json", &blender(&[frame("dot", POSE)]))??;
     assert_eq!((views.train.len(), views.test.len()), (1, 0));
@@ -107,23 +120,24 @@ fn bad_input_is_named() -> Result<(), Box<dyn Error>> {
             &["frame 1", "6x4", "4x4"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "4"),
+            blender(std::slice::from_ref(&good)).replace("0.7", "4"),
             &["camera_angle_x"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "\"wide\""),
+            blender(std::slice::from_ref(&good)).replace("0.7", "\"wide\""),
             &["camera_angle_x", "wide"],
         ),
         (
-            blender(&[good.clone()]).replace("\"camera_angle_x\": 0.7", "\"a\": 1"),
+            blender(std::slice::from_ref(&good)).replace("\"camera_angle_x\": 0.7", "\"a\": 1"),
             &["camera_angle_x", "missing"],
         ),
         (
-            blender(&[good.clone()]).replace("0.7", "0.7, \"k1\": 0.1"),
+            blender(std::slice::from_ref(&good)).replace("0.7", "0.7, \"k1\": 0.1"),
             &["k1", "undistort"],
         ),
         (
-            blender(&[good.clone()]).replace("camera_angle_x\": 0.7", "fl_x\": 5, \"w\": 7"),
+            blender(std::slice::from_ref(&good))
+                .replace("camera_angle_x\": 0.7", "fl_x\": 5, \"w\": 7"),
             &["`w` is 7"],
         ),
         ("[".into(), &["transforms_train.json", "JSON"]),

@@ -112,9 +112,9 @@ fn a_slab_lets_through_what_beer_and_lambert_say() -> Result<(), Box<dyn Error>>
     // A sample more or less at each face: a step of 2 sqrt(3) / 4096 times the density.
     let error = 2.0 * density * 3.47 / 4096.0;
     assert!((frame.opacity[MIDDLE] - (1.0 - left)).abs() < error);
-    for c in 0..3 {
-        let color = COLOR[c] * (1.0 - left) + left;
-        assert!((frame.color[MIDDLE][c] - color).abs() < error);
+    for (found, color) in frame.color[MIDDLE].iter().zip(COLOR) {
+        let expected = color * (1.0 - left) + left;
+        assert!((found - expected).abs() < error);
     }
     // The mean of an exponential that is cut off: 1 / density - thick left / (1 - left), behind 4 - 0.3 of the way.
     let depth = 3.7 + 1.0 / density - thick * left / (1.0 - left);

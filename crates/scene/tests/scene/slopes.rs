@@ -81,8 +81,9 @@ fn check_weights(field: &mut dyn Field) {
     let forward = (&geometry, &appearance);
     field.backward(&samples, forward, &by_density, &by_colors, &mut slopes);
     for (part, slopes) in slopes.iter().enumerate() {
-        // Along a few random directions of all weights of the part at once.
-        for direction in 0..4 {
+        let (mut errors, mut sizes) = (0.0, 0.0);
+        // Along some random directions of all weights of the part at once.
+        for direction in 0..8 {
             let mut stream = Stream::new(direction, Purpose::Test, part as u64);
             let along = stream.normals(slopes.len());
             let expected: f64 = slopes
@@ -90,29 +91,21 @@ fn check_weights(field: &mut dyn Field) {
                 .zip(&along)
                 .map(|(s, a)| f64::from(s * a))
                 .sum();
-            let h = 1e-4;
+            let kept = field.weights_mut()[part].clone();
             let mut moved = |step: f32| {
-                let weights = &mut field.weights_mut()[part];
-                weights
-                    .iter_mut()
-                    .zip(&along)
-                    .for_each(|(w, a)| *w += step * a);
+                let moved = kept.iter().zip(&along).map(|(w, a)| w + step * a);
+                *field.weights_mut()[part] = moved.collect();
                 let at = total(field, &samples);
-                let weights = &mut field.weights_mut()[part];
-                weights
-                    .iter_mut()
-                    .zip(&along)
-                    .for_each(|(w, a)| *w -= step * a);
+                field.weights_mut()[part].clone_from(&kept);
                 at
             };
+            let h = 1e-4;
             let found = (moved(h) - moved(-h)) / f64::from(2.0 * h);
-            // Sums of order 1 in f32, over 2 h: 1e-3; bends of ReLU as much again.
-            let scale = expected.abs().max(1.0);
-            assert!(
-                (found - expected).abs() < 1e-2 * scale,
-                "{part}: {found} {expected}"
-            );
+            errors += (found - expected).abs();
+            sizes += expected.abs();
         }
+        // Bends of ReLU lie within h on some of the ways, and f32 sums of order 1 are off by 1e-3 over 2 h.
+        assert!(errors < 0.05 * sizes, "part {part}: {errors} of {sizes}");
     }
 }
 
