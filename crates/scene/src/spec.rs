@@ -235,12 +235,13 @@ impl MarchSpec {
 }
 
 impl Default for NerfSpec {
+    /// Fewer samples and rays than the paper's 64, 128 and 4096: the box is tight, and a processor has minutes.
     fn default() -> Self {
         Self {
             network: PositionalFieldSpec::default(),
-            coarse: 64,
-            fine: 128,
-            rays: 1024,
+            coarse: 32,
+            fine: 32,
+            rays: 512,
         }
     }
 }
