@@ -216,7 +216,7 @@ impl Default for FieldSpec {
 }
 
 impl Default for MarchSpec {
-    /// For pictures of some hundred pixels on a processor: many small steps learn faster than few large ones.
+    /// For pictures of some hundred pixels on a processor.
     fn default() -> Self {
         Self {
             diagonal_samples: 384,
