@@ -6,6 +6,7 @@ pub mod denoise;
 pub mod ema;
 pub mod forward;
 pub mod guidance;
+pub mod inpaint;
 mod kind;
 pub mod level;
 pub mod levels;
