@@ -10,7 +10,7 @@ use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start};
 use serde::{Deserialize, Serialize};
 
-use super::start::StartFile;
+use super::start::{StartFile, as_text};
 use crate::console::Console;
 
 /// Pictures at once.
@@ -27,6 +27,7 @@ const KEYWORD: &str = "dreamsmith";
 pub struct Recipe {
     pub program: String,
     pub version: String,
+    #[serde(serialize_with = "as_text")]
     pub model: PathBuf,
     pub weights_blake3: String,
     pub card_blake3: String,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use dreamsmith_base::{Image, ImageLimits, decode_image, read_limited};
 use dreamsmith_diffusion::pipeline::Start;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A file of given noise: 64 MiB are 5,461 pictures of 3x32x32.
 const MAX_NOISE_BYTES: u64 = 1 << 26;
@@ -15,6 +15,7 @@ const MAX_NOISE_BYTES: u64 = 1 << 26;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
+    #[serde(serialize_with = "as_text")]
     path: PathBuf,
     blake3: String,
 }
@@ -122,6 +123,11 @@ impl StartFile {
             other => other,
         }
     }
+}
+
+/// A path as JSON can hold it; one that is no Unicode will not be found again, but is no reason not to draw.
+pub fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// The largest square in the middle, at `size` pixels.
