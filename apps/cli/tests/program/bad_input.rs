@@ -244,8 +244,8 @@ fn values_that_imagine_cannot_use() -> Outcome {
             1,
             &["strength", "1.5", "at most 1"],
         ),
-        ("--strength 0.5", 2, &["--image"]),
-        ("--mask pictures/00.png", 2, &["--image"]),
+        ("--strength 0.5", 2, &["required arguments"]),
+        ("--mask pictures/00.png", 2, &["required arguments"]),
         (
             "--image pictures/00.png --mask nowhere.png",
             1,
@@ -266,7 +266,11 @@ fn values_that_imagine_cannot_use() -> Outcome {
             1,
             &["strength", "more than 0"],
         ),
-        ("--image pictures/00.png --resample 2", 2, &["--mask"]),
+        (
+            "--image pictures/00.png --resample 2",
+            2,
+            &["required arguments"],
+        ),
         ("--init spec.toml", 1, &["`spec.toml`", "safetensors"]),
         (
             "--init run/checkpoint/weights.safetensors",

@@ -44,18 +44,21 @@ fn levels(first: f64, steps: usize) -> Levels {
     Levels::new(falling.chain([Sigma(0.0)]).collect()).unwrap()
 }
 
-/// Sampler by name, and whether it draws noise on its way.
+/// Every sampler, and whether it draws noise on its way. That of edm would forget what it started from.
 fn samplers() -> impl Iterator<Item = (Sampler, bool)> {
-    let names = Sampler::NAMES.into_iter();
-    names.map(|name| {
-        let stochastic = [
-            "ddpm",
-            "euler-ancestral",
-            "dpmpp-2s-ancestral",
-            "dpmpp-2m-sde",
-            "lcm",
-        ];
-        (name.parse().unwrap(), stochastic.contains(&name))
+    const STOCHASTIC: [&str; 5] = [
+        "ddpm",
+        "euler-ancestral",
+        "dpmpp-2s-ancestral",
+        "dpmpp-2m-sde",
+        "lcm",
+    ];
+    Sampler::NAMES.into_iter().map(|name| {
+        let sampler = match name {
+            "edm" => "edm:amount=0",
+            name => name,
+        };
+        (sampler.parse().unwrap(), STOCHASTIC.contains(&name))
     })
 }
 
@@ -134,9 +137,11 @@ fn the_known_part_is_noised_at_each_level_and_stays() {
             ControlFlow::Continue(())
         };
         let x = sampler.run(&net, start, &levels, &mut noise, &mut watch);
-        let x = values(x.unwrap());
-        let (kept, _) = x.split_at(PAIRS);
-        assert_eq!(kept, known, "{name}");
+        let pairs = values(x.unwrap()).into_iter().zip(&known);
+        let off = pairs.map(|(x, known)| (x - known).abs());
+        // What 60 steps from values of about 10 round in f32; a hundredth of a byte.
+        let off = off.fold(0.0, f32::max);
+        assert!(off < 1e-4, "{name}: {off}");
     }
 }
 
