@@ -96,7 +96,7 @@ pub struct Imagine {
     #[arg(long, value_name = "FILE", requires = "image")]
     mask: Option<PathBuf>,
     /// With a mask, take each step this many times: the more, the better the new part fits the old
-    #[arg(long, default_value_t = 1, value_name = "TIMES", requires = "mask")]
+    #[arg(long, default_value_t = 4, value_name = "TIMES", requires = "mask")]
     resample: u32,
     /// Draw again what a PNG of `imagine` says it is; --model says where its model is now
     #[arg(
