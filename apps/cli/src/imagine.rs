@@ -13,15 +13,16 @@ use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, write_png};
 use dreamsmith_diffusion::Precision;
-use dreamsmith_diffusion::model::Model;
-use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, DrawStep, Rng, check, draw};
+use dreamsmith_diffusion::cascade::{Cascade, check_enlargement, enlarge};
+use dreamsmith_diffusion::enlarge::Task;
+use dreamsmith_diffusion::pipeline::{DrawError, DrawStep, Rng};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
 use dreamsmith_diffusion::spacing::Spacing;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
 use crate::output::prepare_file;
-use recipe::{Fingerprint, MAX_COUNT, MAX_SCALE, Recipe};
+use recipe::{Fingerprint, MAX_COUNT, MAX_SCALE, Recipe, Request};
 use sheet::{Preview, enlarged, sheet};
 use start::{Given, StartFile};
 
@@ -40,6 +41,7 @@ const DEFAULT_STRENGTH: f64 = 0.6;
   dreamsmith imagine --count 64 --grid -o all.png  a sheet of 64, each with its seed
   dreamsmith imagine --image cat.png --strength 0.6
   dreamsmith imagine --image cat.png --mask hat.png
+  dreamsmith imagine --model enlarger --image small.png
   dreamsmith imagine --from all.png -o again.png   the same again, to the byte
   dreamsmith imagine --model runs/first/model --sampler ddim:eta=0.5 --steps 50")]
 pub struct Imagine {
@@ -98,6 +100,10 @@ pub struct Imagine {
     /// With a mask, take each step this many times: the more, the better the new part fits the old
     #[arg(long, default_value_t = 4, value_name = "TIMES", requires = "mask")]
     resample: u32,
+    /// To enlarge: noise on the small picture, from 0 to what the model was trained with; the more,
+    /// the more it draws of its own
+    #[arg(long, default_value_t = 0.0, requires = "image")]
+    noise: f64,
     /// Draw again what a PNG of `imagine` says it is; --model says where its model is now
     #[arg(
         long,
@@ -127,21 +133,26 @@ impl Imagine {
             (None, None) => shipped_model()?,
         };
         let precision = again.as_ref().map_or(precision, |recipe| recipe.precision);
-        let model = Model::load(&folder, device, precision)?;
-        let fingerprint = Fingerprint::of(&model, &folder)?;
+        let cascade = Cascade::load(&folder, device, precision)?;
+        let fingerprint = Fingerprint::of(&cascade, &folder)?;
         let recipe = match again {
-            None => self.recipe(&folder, &model, fingerprint, precision)?,
+            None => self.recipe(&folder, &cascade, fingerprint, precision)?,
             Some(recipe) => {
                 recipe.check_model(&folder, &fingerprint)?;
                 recipe.of_this_version(console)
             }
         };
-        let request = recipe.request(&model)?;
-        check(&model, &request)?;
+        let request = recipe.request(&cascade.base)?;
+        match &request {
+            Request::Draw(request) => cascade.check(request)?,
+            Request::Enlarge(request) => {
+                check_enlargement(&cascade.base, request)?;
+            }
+        }
         let drawing = Drawing {
             recipe,
             request,
-            model,
+            cascade,
         };
         // Before the first note, so that whoever has read it can stop the drawing.
         let stop = stop_flag(console)?;
@@ -161,7 +172,7 @@ impl Imagine {
         };
         console.result(
             &words,
-            &json!({"command": "imagine", "files": names, "seeds": drawing.request.seeds}),
+            &json!({"command": "imagine", "files": names, "seeds": drawing.request.seeds()}),
         );
         Ok(())
     }
@@ -170,17 +181,18 @@ impl Imagine {
     fn recipe(
         &self,
         folder: &Path,
-        model: &Model,
+        cascade: &Cascade,
         fingerprint: Fingerprint,
         precision: Precision,
     ) -> anyhow::Result<Recipe> {
-        let own = &model.card.sample;
+        let (model, own) = (&cascade.base, &cascade.base.card.sample);
         Ok(Recipe {
             program: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
             model: folder.to_path_buf(),
             weights_blake3: fingerprint.weights,
             card_blake3: fingerprint.card,
+            stages_blake3: fingerprint.stages,
             prompt: self.prompt.clone(),
             seed: self.seed,
             count: self.count,
@@ -192,11 +204,11 @@ impl Imagine {
             guidance: self.guidance.unwrap_or(own.guidance.scale),
             rng: self.rng,
             precision,
-            start: self.start()?,
+            start: self.start(model.card.task)?,
         })
     }
 
-    fn start(&self) -> anyhow::Result<Option<StartFile>> {
+    fn start(&self, task: Task) -> anyhow::Result<Option<StartFile>> {
         if let Some(path) = &self.init {
             let of = self.count as usize;
             let file = Given::new(path)?;
@@ -205,7 +217,17 @@ impl Imagine {
         let Some(path) = &self.image else {
             return Ok(None);
         };
+        if task == Task::Draw && self.noise != 0.0 {
+            bail!(
+                "--noise is for models that enlarge, and this one draws; did you mean --strength?"
+            );
+        }
         let picture = Given::new(path)?;
+        let plain = self.mask.is_none() && self.strength.is_none();
+        if matches!(task, Task::Enlarge(_)) && plain {
+            let noise = self.noise;
+            return Ok(Some(StartFile::Small { picture, noise }));
+        }
         Ok(Some(match &self.mask {
             None => StartFile::Picture {
                 picture,
@@ -229,18 +251,18 @@ impl Imagine {
         let Drawing {
             recipe,
             request,
-            model,
+            cascade,
         } = drawing;
         let preview = match &self.preview {
             None => None,
             Some(path) => {
                 prepare_file(path)?;
-                let sides = (request.size, recipe.scale);
-                Some(Preview::new(path, &request.seeds, sides)?)
+                let sides = (recipe.size, recipe.scale);
+                Some(Preview::new(path, request.seeds(), sides)?)
             }
         };
         let bar = console.bar(0, "steps");
-        let images = draw(model, request, device, &|step: &DrawStep<'_>| {
+        let watch = |step: &DrawStep<'_>| {
             bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
             match stop.load(Ordering::Relaxed) {
@@ -249,7 +271,11 @@ impl Imagine {
                     .as_ref()
                     .map_or(ControlFlow::Continue(()), |preview| preview.see(step)),
             }
-        });
+        };
+        let images = match request {
+            Request::Draw(request) => cascade.draw(request, device, &watch),
+            Request::Enlarge(request) => enlarge(&cascade.base, request, device, &watch),
+        };
         bar.finish_and_clear();
         match (images, preview) {
             (Err(DrawError::Sample(SampleError::Stopped { .. })), preview) => {
@@ -271,7 +297,7 @@ impl Imagine {
         } = drawing;
         let images = enlarged(images, recipe.scale)?;
         if self.grid || self.from.is_some() || images.len() == 1 {
-            let sheet = sheet(&images, &request.seeds)?;
+            let sheet = sheet(&images, request.seeds())?;
             write_png(&self.output, &sheet, &recipe.text()?)?;
             return Ok(vec![self.output.clone()]);
         }
@@ -289,8 +315,8 @@ impl Imagine {
 /// What is drawn, in words and in numbers, and from what.
 struct Drawing {
     recipe: Recipe,
-    request: DrawRequest,
-    model: Model,
+    request: Request,
+    cascade: Cascade,
 }
 
 fn parse_rng(text: &str) -> Result<Rng, String> {

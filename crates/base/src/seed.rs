@@ -42,6 +42,14 @@ pub enum Purpose {
     FurnitureView = 31,
     /// Which materials of a view of a piece of furniture get which colour.
     FurnitureColor = 32,
+    /// Where a training sample is cut out of its picture.
+    Crop = 60,
+    /// How strong the noise on the small picture of a training sample is.
+    SmallNoiseLevel = 61,
+    /// That noise, and the one on the small picture of an image.
+    SmallNoise = 62,
+    /// The seed that a later stage of a cascade draws from.
+    Stage = 63,
     /// Anything that only a test draws.
     Test = 255,
 }

@@ -1,9 +1,11 @@
 //! Diffusion: noise levels, schedules, predictions, guidance, samplers, losses.
 //! Everything speaks sigma: `x = x0 + sigma * eps`. Timesteps live at one border, [`precondition`].
 
+pub mod cascade;
 pub mod checkpoint;
 pub mod denoise;
 pub mod ema;
+pub mod enlarge;
 pub mod forward;
 pub mod guidance;
 pub mod inpaint;

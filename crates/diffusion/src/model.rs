@@ -6,10 +6,11 @@ use std::path::Path;
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
 use dreamsmith_nets::folder::weights_in;
-use dreamsmith_nets::{NetError, PerBlock, Precision, UNet2DModel, WeightType};
+use dreamsmith_nets::{NetError, PerBlock, Precision, UNet2DConfig, UNet2DModel, WeightType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::enlarge::Task;
 use crate::precondition::Precondition;
 use crate::scheduler_config::{SchedulerConfig, SchedulerConfigError};
 use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
@@ -32,6 +33,9 @@ pub struct Card {
     /// Pixels along a side of the squares that are the network's channels.
     #[serde(default = "no_patches")]
     pub patch_size: u32,
+    /// What the network is for.
+    #[serde(default)]
+    pub task: Task,
     /// How it is best drawn from.
     #[serde(default)]
     pub sample: SampleSpec,
@@ -114,28 +118,10 @@ impl Model {
     pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
         let unet = UNet2DModel::load(&dir.join(UNET), device, precision)?;
-        let config = unet.config();
-        // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
-        let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
-        if config.num_class_embeds != rows || config.class_embed_type.is_some() {
+        if let Some(problem) = misfit(&card, unet.config()) {
             return Err(ModelError::Config {
                 file: dir.join(UNET_CONFIG).display().to_string(),
-                problem: format!(
-                    "`num_class_embeds` is {:?} and `class_embed_type` {:?}, but {CARD} names {} classes; expected one row more than classes, or neither",
-                    config.num_class_embeds,
-                    config.class_embed_type,
-                    card.classes.len(),
-                ),
-            });
-        }
-        let channels = 3 * card.patch_size as usize * card.patch_size as usize;
-        if [config.in_channels, config.out_channels] != [channels; 2] {
-            return Err(ModelError::Config {
-                file: dir.join(UNET_CONFIG).display().to_string(),
-                problem: format!(
-                    "{} channels in and {} out, expected {channels} (RGB in patches of {}); other models cannot be drawn from yet",
-                    config.in_channels, config.out_channels, card.patch_size
-                ),
+                problem,
             });
         }
         Ok(Self {
@@ -205,8 +191,44 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
             ..SampleSpec::default()
         },
         patch_size: no_patches(),
+        task: Task::Draw,
         classes: vec![],
         trained: None,
+    })
+}
+
+/// Why a network cannot do what the card says.
+fn misfit(card: &Card, config: &UNet2DConfig) -> Option<String> {
+    // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
+    let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
+    let (told, wanted) = match card.task {
+        Task::Draw => (
+            config.num_class_embeds == rows && config.class_embed_type.is_none(),
+            "one row more than classes, or neither",
+        ),
+        Task::Enlarge(_) => (
+            config.num_class_embeds.is_none() && config.class_embed_type.is_some(),
+            "\"timestep\" for the noise on the small picture, and no rows",
+        ),
+    };
+    if !told {
+        return Some(format!(
+            "`num_class_embeds` is {:?} and `class_embed_type` {:?}, but {CARD} names {} classes; expected {wanted}",
+            config.num_class_embeds,
+            config.class_embed_type,
+            card.classes.len(),
+        ));
+    }
+    let channels = 3 * card.patch_size as usize * card.patch_size as usize;
+    let seen = match card.task {
+        Task::Draw => channels,
+        Task::Enlarge(_) => 2 * channels,
+    };
+    ([config.in_channels, config.out_channels] != [seen, channels]).then(|| {
+        format!(
+            "{} channels in and {} out, expected {seen} and {channels} (RGB in patches of {}); other models cannot be drawn from yet",
+            config.in_channels, config.out_channels, card.patch_size
+        )
     })
 }
 

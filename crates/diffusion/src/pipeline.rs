@@ -11,6 +11,7 @@ use dreamsmith_nets::UNet2DModel;
 use serde::{Deserialize, Serialize};
 
 use crate::denoise::{Denoise, Denoiser, Network, Noise, SampleStep, Watch};
+use crate::enlarge::Task;
 use crate::guidance::{Guidance, GuidanceError, Guided};
 use crate::inpaint::{Inpainted, Resampled};
 use crate::levels::{Levels, LevelsError};
@@ -109,9 +110,9 @@ pub struct DrawStep<'a> {
     /// Place in the request of the first image that this step is of.
     pub first: usize,
     /// The guess of x0 as the network has it, [B, 3 p^2, H/p, W/p].
-    denoised: &'a Tensor<4>,
+    pub(crate) denoised: &'a Tensor<4>,
     /// Side of the images in pixels, and of their patches (p).
-    sides: (usize, usize),
+    pub(crate) sides: (usize, usize),
 }
 
 impl DrawStep<'_> {
@@ -173,9 +174,9 @@ pub fn draw(
     check(model, request)?;
     let levels = levels(&model.precondition, request)?;
     let count = request.seeds.len();
-    let chunk = if is_cpu(device) { 1 } else { count.max(1) };
+    let chunk = chunk(request, device);
     let chunks = count.div_ceil(chunk);
-    let total = sampler(request).n_steps(&levels) * chunks;
+    let total = n_steps(model, request, device)?;
     let done = AtomicUsize::new(0);
     let job = Job {
         model,
@@ -198,6 +199,25 @@ pub fn draw(
     });
     let images: Result<Vec<Vec<Image>>, DrawError> = images.into_iter().collect();
     Ok(images?.concat())
+}
+
+/// The steps that [`draw`] takes, over all images.
+pub(crate) fn n_steps(
+    model: &Model,
+    request: &DrawRequest,
+    device: &Device,
+) -> Result<usize, DrawError> {
+    let levels = levels(&model.precondition, request)?;
+    let chunks = request.seeds.len().div_ceil(chunk(request, device));
+    Ok(sampler(request).n_steps(&levels) * chunks)
+}
+
+/// Images in a batch.
+fn chunk(request: &DrawRequest, device: &Device) -> usize {
+    match is_cpu(device) {
+        true => 1,
+        false => request.seeds.len().max(1),
+    }
 }
 
 /// What all images of a request have in common.
@@ -274,7 +294,10 @@ impl Job<'_> {
 }
 
 /// The images in `x` [B, 3 p^2, S/p, S/p], of side S and in patches of p.
-fn pictures(x: &Tensor<4>, (side, patch): (usize, usize)) -> Result<Vec<Image>, ImageError> {
+pub(crate) fn pictures(
+    x: &Tensor<4>,
+    (side, patch): (usize, usize),
+) -> Result<Vec<Image>, ImageError> {
     let values: Vec<f32> = x.to_data().iter::<f32>().collect();
     let image = |values: &[f32]| {
         Image::from_signed(&from_patches(values, side, patch), side as u32, side as u32)
@@ -336,6 +359,10 @@ fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
             found,
             format!("{count}, one for each image"),
         );
+    }
+    if model.card.task != Task::Draw {
+        let expected = "one that draws; this one needs a small picture".into();
+        return unfit("the model", "one that enlarges".into(), expected);
     }
     let classes = model.card.classes.len();
     if let Some(label) = request

@@ -10,12 +10,15 @@ use std::time::Instant;
 
 use burn::module::Module;
 use dreamsmith_base::{
-    FileError, create_folder, grid, read_limited, remove_unfinished, write_atomic_bytes, write_png,
+    FileError, ImageError, create_folder, grid, read_limited, remove_unfinished,
+    write_atomic_bytes, write_png,
 };
 use dreamsmith_nets::{WeightType, save_weights};
 use serde::{Deserialize, Serialize};
 
+use crate::cascade::{self, EnlargeRequest, enlarge};
 use crate::checkpoint;
+use crate::enlarge::{Enlargement, Task};
 use crate::model::{Card, Model, Trained};
 use crate::pipeline::{self, DrawRequest, draw};
 use crate::post_hoc::{Profile, Snapshot};
@@ -134,8 +137,12 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
         card: Card {
             diffusion: spec.diffusion.clone(),
             patch_size: spec.patch_size,
+            task: spec.task,
             sample: spec.sample,
-            classes: trainer.dataset().classes().to_vec(),
+            classes: match spec.task {
+                Task::Draw => trainer.dataset().classes().to_vec(),
+                Task::Enlarge(_) => vec![],
+            },
             trained: Some(Trained {
                 steps: state.step,
                 images_seen: state.step * spec.train.batch as u64,
@@ -149,7 +156,13 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
 /// Errs if the grids of this training could not be drawn: better now than after the first checkpoint.
 pub fn check(trainer: &Trainer) -> Result<(), TrainError> {
     let model = averaged_model(trainer)?;
-    Ok(pipeline::check(&model, &grid_request(trainer, &model))?)
+    match spec_task(trainer) {
+        Task::Draw => Ok(pipeline::check(&model, &grid_request(trainer, &model))?),
+        Task::Enlarge(task) => {
+            let request = enlarged_grid(trainer, task)?;
+            Ok(cascade::check_enlargement(&model, &request).map(|_| ())?)
+        }
+    }
 }
 
 /// Trains until the last step, or until `stop` is set; saves in both cases.
@@ -244,6 +257,24 @@ fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
     }
 }
 
+fn spec_task(trainer: &Trainer) -> Task {
+    trainer.spec().task
+}
+
+/// The first pictures, made small.
+fn enlarged_grid(trainer: &Trainer, task: Enlargement) -> Result<EnlargeRequest, TrainError> {
+    let count = trainer.spec().sample.count.min(trainer.dataset().len());
+    let side = task.size / task.factor;
+    let small = |i| trainer.dataset().image(i, [255; 3])?.resize(side, side);
+    let small: Result<_, ImageError> = (0..count).map(small).collect();
+    Ok(EnlargeRequest {
+        seeds: (0..count as u64).collect(),
+        small: small?,
+        noise: 0.0,
+        sample: trainer.spec().sample,
+    })
+}
+
 fn draw_grid(
     trainer: &Trainer,
     folder: &RunFolder,
@@ -251,8 +282,7 @@ fn draw_grid(
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<(), TrainError> {
     let model = averaged_model(trainer)?;
-    let request = grid_request(trainer, &model);
-    let count = request.seeds.len();
+    let count = trainer.spec().sample.count;
     if count == 0 {
         return Ok(());
     }
@@ -260,7 +290,12 @@ fn draw_grid(
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     };
-    let images = match draw(&model, &request, trainer.device(), &go_on) {
+    let device = trainer.device();
+    let images = match spec_task(trainer) {
+        Task::Draw => draw(&model, &grid_request(trainer, &model), device, &go_on),
+        Task::Enlarge(task) => enlarge(&model, &enlarged_grid(trainer, task)?, device, &go_on),
+    };
+    let images = match images {
         Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
         images => images?,
     };

@@ -9,6 +9,7 @@ use dreamsmith_nets::{PerBlock, Precision, UNet2DConfig, WeightType};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaSpec;
+use crate::enlarge::{EnlargementError, Task};
 use crate::guidance::{Guidance, GuidanceError, GuidanceSpec};
 use crate::level::{Schedule, Sigma};
 use crate::levels::LevelsError;
@@ -33,6 +34,8 @@ pub struct TrainSpec {
     /// Pixels along a side of the squares that become channels before the network (space to depth).
     /// The network then has 3 patch_size^2 channels, and `model.sample_size` is 1/patch_size of the pictures' side.
     pub patch_size: u32,
+    /// What the network is for.
+    pub task: Task,
     /// The pictures.
     pub data: DataSpec,
     /// The run itself.
@@ -182,6 +185,7 @@ impl Default for TrainSpec {
     fn default() -> Self {
         Self {
             patch_size: 1,
+            task: Task::default(),
             data: DataSpec::default(),
             train: RunSpec::default(),
             learning_rate: LearningRate::default(),
@@ -273,6 +277,9 @@ pub enum SpecError {
     /// The threshold cannot be.
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
+    /// The enlargement cannot be.
+    #[error(transparent)]
+    Enlargement(#[from] EnlargementError),
     /// The guidance cannot be.
     #[error(transparent)]
     Guidance(#[from] GuidanceError),
@@ -332,6 +339,14 @@ impl DiffusionSpec {
 impl TrainSpec {
     /// Side of the training pictures in pixels.
     pub fn picture_size(&self) -> Result<u32, SpecError> {
+        match self.task {
+            Task::Draw => self.network_side(),
+            Task::Enlarge(task) => Ok(task.size),
+        }
+    }
+
+    /// Side in pixels of what the network sees in training.
+    pub fn network_side(&self) -> Result<u32, SpecError> {
         let expected = "the side of the pictures over patch_size, as 32";
         let wrong = |found: String| SpecError::Range {
             key: "model.sample_size",
@@ -431,6 +446,20 @@ impl TrainSpec {
         }
         let steps = self.sample.steps;
         expect("sample.steps", steps, COUNT, steps > 0)?;
+        if let Task::Enlarge(task) = self.task {
+            task.check()?;
+            let is_edm = matches!(self.diffusion, DiffusionSpec::Edm { .. });
+            expect("diffusion.kind", "another", "edm, to enlarge", is_edm)?;
+            let (crop, fits) = (self.network_side()?, task.factor.is_multiple_of(patch));
+            expect("patch_size", patch, "a divisor of task.factor", fits)?;
+            let fits = (1..=task.size).contains(&crop);
+            expect(
+                "model.sample_size",
+                crop / patch,
+                "up to task.size / patch_size",
+                fits,
+            )?;
+        }
         self.loss.weight.check()?;
         self.loss.levels.check()?;
         self.sample.sampler.check()?;

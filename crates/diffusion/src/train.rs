@@ -1,14 +1,18 @@
 //! Training at random noise levels: one optimiser step, from pictures to weights.
 //! [Ho20] algorithm 1, in the preconditioned form of [Karras22] eq. 8. Leaves out the loop around it: see `run`.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{Dataset, Shuffler};
 use dreamsmith_nets::UNet2DModel;
+use dreamsmith_nets::unet_2d::ClassEmbedType;
 
 use crate::ema::{EmaSpec, blend};
+use crate::enlarge::{Example, Task, labels};
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
 use crate::patch::to_patches;
@@ -68,10 +72,23 @@ pub struct StepReport {
 pub struct Trainer {
     spec: TrainSpec,
     precondition: Precondition,
+    /// Of what the network sees, in pixels.
+    side: u32,
     dataset: Dataset,
     device: Device,
     workers: Workers,
     state: TrainState,
+}
+
+/// What one picture is to teach.
+struct Lesson<'a> {
+    /// What the network should find behind noise, [3, H, W].
+    x0: Vec<f32>,
+    /// What it sees beside the noisy x0: nothing, or of the same shape.
+    seen: Vec<f32>,
+    /// What it is told instead of the class.
+    told: Option<u32>,
+    precondition: Cow<'a, Precondition>,
 }
 
 /// One image on its way into the network: everything is a pure function of (seed, sample number).
@@ -109,6 +126,7 @@ impl Trainer {
         check_fit(&spec, &dataset)?;
         Ok(Self {
             precondition: spec.diffusion.precondition()?,
+            side: spec.network_side()?,
             workers: Workers::new(&device, spec.train.batch / spec.train.micro_batch)?,
             spec,
             dataset,
@@ -202,17 +220,19 @@ impl Trainer {
             self.state.step,
         );
         let patch = self.spec.patch_size as usize;
-        let side = self.dataset.size() as usize;
+        let whole = 3 * (self.dataset.size() as usize).pow(2);
+        let side = self.side as usize;
         let shape = [micro_batch, 3 * patch * patch, side / patch, side / patch];
         let pixels = 3 * side * side;
 
         let mut input = Vec::with_capacity(pictures.pixels.len());
         let mut target = Vec::with_capacity(pictures.pixels.len());
-        let (mut time, mut labels, mut weights) = (vec![], vec![], vec![]);
-        for (i, x0) in pictures.pixels.chunks_exact(pixels).enumerate() {
-            let x0 = to_patches(x0, side, patch);
+        let (mut time, mut told, mut weights) = (vec![], vec![], vec![]);
+        for (i, picture) in pictures.pixels.chunks_exact(whole).enumerate() {
             let draw = self.draw(first + i as u64, pictures.labels[i], pixels);
-            let c = self.precondition.at(draw.sigma);
+            let lesson = self.lesson(first + i as u64, picture);
+            let x0 = to_patches(&lesson.x0, side, patch);
+            let c = lesson.precondition.at(draw.sigma);
             let sigma = draw.sigma.0;
             // The network should say (x0 - c_skip x) / c_out, with x = x0 + sigma eps.
             let of_x0 = ((1.0 - c.c_skip) / c.c_out) as f32;
@@ -222,17 +242,25 @@ impl Trainer {
                 input.push(in_x0 * x0 + in_eps * eps);
                 target.push(of_x0 * x0 + of_eps * eps);
             }
+            input.extend(to_patches(&lesson.seen, side, patch));
             time.push(c.c_noise as f32);
-            labels.push(draw.label as i32);
+            told.push(lesson.told.unwrap_or(draw.label));
             let weight = self.spec.loss.weight.at_c_out(c.c_out, draw.sigma);
             weights.push((weight / (batch * pixels) as f64) as f32);
         }
 
         let device = self.device.clone().autodiff();
         let network = self.state.weights.clone().train();
-        let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-        let labels = (!self.dataset.classes().is_empty())
-            .then(|| Tensor::<1, Int>::from_data(TensorData::new(labels, [micro_batch]), &device));
+        let tensor = |values: Vec<f32>| {
+            let channels = values.len() / (micro_batch * shape[2] * shape[3]);
+            let shape = [micro_batch, channels, shape[2], shape[3]];
+            Tensor::<4>::from_data(TensorData::new(values, shape), &device)
+        };
+        let wants_label = match self.spec.task {
+            Task::Draw => !self.dataset.classes().is_empty(),
+            Task::Enlarge(_) => true,
+        };
+        let labels = wants_label.then(|| labels(&told, &device));
         let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
         let weights =
             Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
@@ -241,6 +269,29 @@ impl Trainer {
         let value: f32 = loss.clone().inner().into_scalar();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         (f64::from(value), gradients)
+    }
+
+    /// What training sample number `sample` teaches, from `picture` [3, S, S].
+    fn lesson(&self, sample: u64, picture: &[f32]) -> Lesson<'_> {
+        match self.spec.task {
+            Task::Draw => Lesson {
+                x0: picture.to_vec(),
+                seen: vec![],
+                told: None,
+                precondition: Cow::Borrowed(&self.precondition),
+            },
+            Task::Enlarge(task) => {
+                let example = task.example(picture, self.side, (self.spec.train.seed, sample));
+                let Example { rest, seen, noise } =
+                    example.expect("the spec was checked, and a batch holds finite squares");
+                Lesson {
+                    x0: rest,
+                    seen,
+                    told: Some(task.label(noise)),
+                    precondition: Cow::Owned(task.precondition(&self.precondition, noise)),
+                }
+            }
+        }
     }
 
     /// Level, label and noise of training sample number `sample`.
@@ -272,9 +323,14 @@ fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
     };
     let model = &spec.model;
     let channels = 3 * spec.patch_size as usize * spec.patch_size as usize;
-    if [model.in_channels, model.out_channels] != [channels; 2] {
+    let inputs = match spec.task {
+        Task::Draw => channels,
+        Task::Enlarge(_) => 2 * channels,
+    };
+    if [model.in_channels, model.out_channels] != [inputs, channels] {
         let found = format!("{} and {}", model.in_channels, model.out_channels);
-        let expected = format!("{channels} and {channels}: RGB times patch_size squared");
+        let expected =
+            format!("{inputs} and {channels}: RGB times patch_size squared, twice in to enlarge");
         return Err(wrong("model.in_channels and out_channels", found, expected));
     }
     if dataset.size() != spec.picture_size()? {
@@ -284,6 +340,21 @@ fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
             format!("{:?}", model.sample_size),
             expected,
         ));
+    }
+    if let Task::Enlarge(_) = spec.task {
+        let kind = model.class_embed_type;
+        return match (kind, model.num_class_embeds) {
+            (Some(ClassEmbedType::Timestep), None) => Ok(()),
+            (kind, _) => {
+                let expected =
+                    "\"timestep\", and num_class_embeds not set: it is told of noise".into();
+                Err(wrong(
+                    "model.class_embed_type",
+                    format!("{kind:?}"),
+                    expected,
+                ))
+            }
+        };
     }
     if let Some(kind) = model.class_embed_type {
         let expected = "not set: classes are rows of a table".into();

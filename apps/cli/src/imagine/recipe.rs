@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use dreamsmith_base::read_png_text;
 use dreamsmith_diffusion::Precision;
+use dreamsmith_diffusion::cascade::{Cascade, EnlargeRequest, NEXT_STAGE};
+use dreamsmith_diffusion::enlarge::Task;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start};
+use dreamsmith_diffusion::spec::SampleSpec;
 use serde::{Deserialize, Serialize};
 
 use super::start::{StartFile, as_text};
@@ -31,6 +34,9 @@ pub struct Recipe {
     pub model: PathBuf,
     pub weights_blake3: String,
     pub card_blake3: String,
+    /// Of weights and card of each later stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages_blake3: Vec<String>,
     pub prompt: Option<String>,
     pub seed: u64,
     pub count: u32,
@@ -50,15 +56,44 @@ pub struct Recipe {
 pub struct Fingerprint {
     pub weights: String,
     pub card: String,
+    pub stages: Vec<String>,
+}
+
+/// What a recipe asks a model for.
+pub enum Request {
+    Draw(DrawRequest),
+    Enlarge(EnlargeRequest),
+}
+
+impl Request {
+    pub fn seeds(&self) -> &[u64] {
+        match self {
+            Self::Draw(request) => &request.seeds,
+            Self::Enlarge(request) => &request.seeds,
+        }
+    }
 }
 
 impl Fingerprint {
-    /// Of `model`, which was read from `folder`.
-    pub fn of(model: &Model, folder: &Path) -> anyhow::Result<Self> {
-        let card = serde_json::to_vec(&model.card)?;
+    /// Of `cascade`, which was read from `folder`.
+    pub fn of(cascade: &Cascade, folder: &Path) -> anyhow::Result<Self> {
+        let mut folder = folder.to_path_buf();
+        let mut parts = |model: &Model| -> anyhow::Result<_> {
+            let card = blake3::hash(&serde_json::to_vec(&model.card)?);
+            let weights = weights_hash(&folder)?;
+            folder.push(NEXT_STAGE);
+            Ok((weights, card.to_hex().to_string()))
+        };
+        let (weights, card) = parts(&cascade.base)?;
+        let mut stages = vec![];
+        for stage in &cascade.stages {
+            let (weights, card) = parts(stage)?;
+            stages.extend([weights, card]);
+        }
         Ok(Self {
-            weights: weights_hash(folder)?,
-            card: blake3::hash(&card).to_hex().to_string(),
+            weights,
+            card,
+            stages,
         })
     }
 }
@@ -107,9 +142,11 @@ impl Recipe {
 
     /// Errs unless `found` is the model that this was drawn with.
     pub fn check_model(&self, folder: &Path, found: &Fingerprint) -> anyhow::Result<()> {
+        let stages = (found.stages.concat(), self.stages_blake3.concat());
         let pairs = [
             ("weights", &found.weights, &self.weights_blake3),
             ("card", &found.card, &self.card_blake3),
+            ("later stages", &stages.0, &stages.1),
         ];
         match pairs.into_iter().find(|(_, found, wanted)| found != wanted) {
             None => Ok(()),
@@ -120,17 +157,47 @@ impl Recipe {
         }
     }
 
-    /// What is to be drawn from `model`; reads the pictures that the start is made of.
-    pub fn request(&self, model: &Model) -> anyhow::Result<DrawRequest> {
+    /// What is asked of `model`; reads the pictures that the start is made of.
+    pub fn request(&self, model: &Model) -> anyhow::Result<Request> {
+        match model.card.task {
+            Task::Draw => Ok(Request::Draw(self.draw(model)?)),
+            Task::Enlarge(_) => Ok(Request::Enlarge(self.enlarge(model)?)),
+        }
+    }
+
+    fn enlarge(&self, model: &Model) -> anyhow::Result<EnlargeRequest> {
+        if let Some(prompt) = &self.prompt {
+            bail!("`{prompt}`: this model enlarges a picture and takes no prompt");
+        }
+        let Some(start) = &self.start else {
+            bail!("this model enlarges a picture; give one with --image");
+        };
+        let (small, noise) = start.read_small()?;
         let count = self.count as usize;
-        let mut request = DrawRequest::new(&model.card, self.seed, count, self.size);
-        request.rng = self.rng;
-        request.labels = vec![self.label(&model.card)?; count];
-        let sample = &mut request.sample;
+        let seeds = (0..count as u64).map(|i| self.seed.wrapping_add(i));
+        Ok(EnlargeRequest {
+            seeds: seeds.collect(),
+            small: vec![small; count],
+            noise,
+            sample: self.sample(model)?,
+        })
+    }
+
+    fn sample(&self, model: &Model) -> anyhow::Result<SampleSpec> {
+        let mut sample = model.card.sample;
         sample.steps = self.steps;
         sample.sampler = self.sampler.parse()?;
         sample.spacing = self.schedule.parse()?;
         sample.guidance.scale = self.guidance;
+        Ok(sample)
+    }
+
+    fn draw(&self, model: &Model) -> anyhow::Result<DrawRequest> {
+        let count = self.count as usize;
+        let mut request = DrawRequest::new(&model.card, self.seed, count, self.size);
+        request.rng = self.rng;
+        request.labels = vec![self.label(&model.card)?; count];
+        request.sample = self.sample(model)?;
         request.start = match &self.start {
             None => Start::Noise,
             Some(file) => file.read((count, self.size), model.card.patch_size)?,

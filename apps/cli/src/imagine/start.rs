@@ -39,6 +39,8 @@ pub enum StartFile {
         strength: f64,
         times: u32,
     },
+    /// A picture to enlarge, with noise of this standard deviation on it.
+    Small { picture: Given, noise: f64 },
 }
 
 impl Given {
@@ -73,6 +75,20 @@ impl Given {
 }
 
 impl StartFile {
+    /// The small picture to enlarge and the noise on it, or an error if this is another start.
+    pub fn read_small(&self) -> anyhow::Result<(Image, f64)> {
+        match self {
+            Self::Small { picture, noise } => {
+                let seen = picture.picture([255; 3])?;
+                let side = seen.width().min(seen.height());
+                Ok((square(&seen, side)?, *noise))
+            }
+            _ => bail!(
+                "this model enlarges a picture; give one with --image, and no --init, --mask or --strength"
+            ),
+        }
+    }
+
     /// What `count` images of `size` pixels start from, for a network that sees patches of `patch` pixels.
     pub fn read(&self, (count, size): (usize, u32), patch: u32) -> anyhow::Result<Start> {
         match self {
@@ -109,6 +125,7 @@ impl StartFile {
                     times: *times,
                 })
             }
+            Self::Small { .. } => bail!("this model draws, and cannot enlarge a picture"),
         }
     }
 

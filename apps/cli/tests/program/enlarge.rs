@@ -1,0 +1,151 @@
+//! Super-resolution: trained, drawn from alone, and behind a base model as a cascade.
+
+use dreamsmith_base::{Image, ImageLimits, read_image, write_png};
+
+use crate::lab::{Lab, Outcome};
+
+/// Twice the size, on crops of 4 pixels of the 8x8 pictures.
+const SPEC: &str = r#"
+[task]
+kind = "enlarge"
+factor = 2
+size = 8
+noise = 0.3
+noise_on_drawn = 0.1
+
+[data]
+dir = "pictures"
+
+[train]
+steps = 5
+batch = 4
+micro_batch = 2
+checkpoint_every = 5
+
+[diffusion]
+kind = "edm"
+sigma_data = 0.2
+sigma_min = 0.01
+sigma_max = 2.0
+
+[loss.weight]
+kind = "simple"
+
+[loss.levels]
+kind = "log-normal"
+mean = -2.0
+
+[sample]
+count = 2
+steps = 2
+spacing = { kind = "karras" }
+
+[model]
+sample_size = 4
+in_channels = 6
+out_channels = 3
+block_out_channels = [8, 8]
+layers_per_block = 1
+down_block_types = ["DownBlock2D", "DownBlock2D"]
+up_block_types = ["UpBlock2D", "UpBlock2D"]
+norm_num_groups = 4
+add_attention = false
+class_embed_type = "timestep"
+"#;
+
+/// With a small picture, a base model in `base` and an enlarging one in `run/model`.
+fn lab() -> Outcome<Lab> {
+    let lab = Lab::trained()?;
+    std::fs::rename(lab.path("run/model"), lab.path("base"))?;
+    std::fs::remove_dir_all(lab.path("run"))?;
+    lab.write("enlarge.toml", SPEC)?;
+    lab.succeeds("train enlarge.toml -o run")?;
+    write_png(
+        &lab.path("small.png"),
+        &Image::filled(7, 5, [200, 40, 90])?,
+        &[],
+    )?;
+    Ok(lab)
+}
+
+fn sides(lab: &Lab, name: &str) -> Outcome<(u32, u32)> {
+    let image = read_image(&lab.path(name), &ImageLimits::default())?;
+    Ok((image.width(), image.height()))
+}
+
+#[test]
+fn alone_and_behind_a_base_model() -> Outcome {
+    let lab = lab()?;
+    // The middle square of 5x5, twice as large.
+    let alone = "imagine --model run/model --image small.png --noise 0.1";
+    lab.succeeds(&format!("{alone} --count 2 -o large.png"))?;
+    assert_eq!(sides(&lab, "large-1.png")?, (10, 10));
+    lab.succeeds(&format!("{alone} --seed 1 -o one.png --threads 1"))?;
+    lab.succeeds("imagine --from one.png -o again.png")?;
+    let read = |name| std::fs::read(lab.path(name));
+    assert!(read("one.png")? == read("large-1.png")? && read("one.png")? == read("again.png")?);
+
+    lab.succeeds("imagine red --model base --seed 3 -o base.png")?;
+    std::fs::rename(lab.path("run/model"), lab.path("base/enlarge"))?;
+    lab.succeeds("imagine red --model base --seed 3 -o both.png --preview preview.png")?;
+    assert_eq!(sides(&lab, "base.png")?, (8, 8));
+    assert_eq!(sides(&lab, "both.png")?, (16, 16));
+    assert_eq!(sides(&lab, "preview.png")?, (16, 16));
+    lab.succeeds("imagine --from both.png -o again.png")?;
+    assert!(read("both.png")? == read("again.png")?);
+    // Drawn without the second stage, the model has changed.
+    lab.fails("imagine --from base.png", 1, &["`base`", "later stages"])
+}
+
+#[test]
+fn what_cannot_be_enlarged() -> Outcome {
+    let lab = lab()?;
+    write_png(
+        &lab.path("vast.png"),
+        &Image::filled(600, 600, [9; 3])?,
+        &[],
+    )?;
+    let cases: [(&str, &[&str]); 6] = [
+        ("", &["give one with --image"]),
+        ("red --image small.png", &["`red`", "no prompt"]),
+        ("--image small.png --strength 0.5", &["--strength"]),
+        ("--image small.png --mask small.png", &["--mask"]),
+        (
+            "--image small.png --noise 0.5",
+            &["noise", "0.5", "0 to 0.3"],
+        ),
+        ("--image vast.png", &["600", "up to 512"]),
+    ];
+    for (arguments, words) in cases {
+        lab.fails(&format!("imagine --model run/model {arguments}"), 1, words)?;
+    }
+    for (old, new, words) in [
+        ("factor = 2", "factor = 3", ["`task.size` is 8", "factor"]),
+        ("noise = 0.3", "noise = 0", ["`task.noise`", "above 0"]),
+        (
+            "in_channels = 6",
+            "in_channels = 3",
+            ["in_channels", "6 and 3"],
+        ),
+        (
+            "class_embed_type = \"timestep\"",
+            "",
+            ["class_embed_type", "timestep"],
+        ),
+        (
+            "sample_size = 4",
+            "sample_size = 16",
+            ["model.sample_size", "task.size"],
+        ),
+        (
+            "kind = \"edm\"\nsigma_data = 0.2\nsigma_min = 0.01\nsigma_max = 2.0",
+            "kind = \"discrete\"",
+            ["diffusion.kind", "edm"],
+        ),
+    ] {
+        lab.write("bad.toml", SPEC)?;
+        lab.replace("bad.toml", old, new)?;
+        lab.fails("train bad.toml -o bad", 1, &words)?;
+    }
+    Ok(())
+}
