@@ -44,7 +44,7 @@ fn the_rest_is_drawn_around_what_is_seen() {
         let border = TASK.precondition(&precondition(), noise);
         let seen = Tensor::full(SHAPE, centre, &device());
         let net = Centred::new(Denoiser::new(Silence, border.clone()), seen.clone());
-        let levels = border.levels(Spacing::Karras { rho: 7.0 }, 100).unwrap();
+        let levels = border.levels(Spacing::Karras { rho: 7.0 }, 400).unwrap();
         for name in ["heun", "dpmpp-2m", "euler-ancestral"] {
             let sampler: Sampler = name.parse().unwrap();
             let stream = &mut NativeNoise::new(&[9]);
