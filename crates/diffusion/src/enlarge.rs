@@ -1,5 +1,5 @@
 //! Super-resolution: the network sees the small picture, plainly enlarged, beside the noisy large one, and says
-//! what is missing. [Ho22b] section 4.2 and [Saharia22] section 2.4 noise the small picture in training and tell
+//! what is missing. [Ho22b] section 4 and [Saharia22] section 2.4 noise the small picture in training and tell
 //! the network how much. Leaves out text: the small picture says what there is.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
