@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod denoise;
 pub mod ema;
+pub mod eval;
 pub mod forward;
 pub mod guidance;
 mod kind;
