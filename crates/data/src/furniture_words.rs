@@ -73,7 +73,7 @@ impl Words {
         let view = self.views.of(shown.view);
         let noun = self.noun(name, stream);
         let tint = match self.synonyms_of_colors.get(colour) {
-            Some(other) if stream.below(2) == 0 => other,
+            Some(other) if stream.below(2) == 0 => other.as_str(),
             _ => colour,
         };
         let bare = format!("{tint} {noun}");
@@ -125,7 +125,7 @@ impl Words {
     pub fn held_out_objects(&self, names: &[&str]) -> Vec<bool> {
         let mut bearers: HashMap<&str, usize> = HashMap::new();
         for name in names {
-            *bearers.entry(name).or_default() += 1;
+            *bearers.entry(*name).or_default() += 1;
         }
         let every = self.held_out.one_object_in;
         let mut shared = 0;
