@@ -110,9 +110,17 @@ impl PromptTokenizer {
         let encoding = encoding.map_err(|e| NetError::Prompt {
             problem: e.to_string(),
         })?;
-        let starts = encoding.get_offsets().iter().map(|(start, _)| *start);
-        let tokens = encoding.get_ids().iter().zip(starts);
-        Ok(tokens.map(|(&id, start)| Token { id, start }).collect())
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let tokens = tokens.map(|(id, (start, end))| {
+            // Some tokenizers count the space before a word as its own.
+            let piece = prompt.get(*start..*end).unwrap_or("");
+            let start = match piece.trim_start() {
+                "" => *start,
+                word => end - word.len(),
+            };
+            Token { id: *id, start }
+        });
+        Ok(tokens.collect())
     }
 
     /// What fills a text up: `pad_token` of the side files.

@@ -1,10 +1,10 @@
 //! A text has the same states to the bit in any batch, with any padding, on any number of threads.
 
-use crate::golden::{CASES, encode, load, numbers, prompts, values};
+use crate::golden::{cases, encode, load, numbers, prompts, values};
 
 #[test]
 fn the_batch_changes_nothing() {
-    for case in CASES {
+    for case in cases() {
         let encoder = load(case);
         let together = encode(&encoder, &prompts());
         let [_, longest, _] = together.states.dims();
@@ -22,7 +22,7 @@ fn the_batch_changes_nothing() {
 
 #[test]
 fn texts_of_one_length_share_a_batch_and_change_nothing() {
-    for case in CASES {
+    for case in cases() {
         let encoder = load(case);
         let several: Vec<String> = ["red", "two", "and", "red"].map(String::from).to_vec();
         let [states, mask, pooled] = numbers(encode(&encoder, &several));
@@ -41,7 +41,7 @@ fn texts_of_one_length_share_a_batch_and_change_nothing() {
 
 #[test]
 fn padding_is_zero_and_masked() {
-    for case in CASES {
+    for case in cases() {
         let encoder = load(case);
         let found = encode(&encoder, &prompts());
         let [batch, length, width] = found.states.dims();
@@ -62,7 +62,7 @@ fn padding_is_zero_and_masked() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    for case in CASES {
+    for case in cases() {
         let encoder = load(case);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);

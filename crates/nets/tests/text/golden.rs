@@ -6,7 +6,15 @@ use burn::tensor::{Device, Tensor};
 use dreamsmith_nets::{Precision, TextEncoder, TextStates};
 use safetensors::SafeTensors;
 
-pub const CASES: [&str; 2] = ["bert", "bert_variant"];
+/// Read in one piece, with a mask.
+pub const MASKED: [&str; 4] = ["bert", "bert_variant", "t5_v1_0", "t5_v1_1"];
+
+/// Filled up, without a mask, in as many windows as it takes.
+pub const FILLED: [&str; 2] = ["clip_openai", "clip_openclip"];
+
+pub fn cases() -> impl Iterator<Item = &'static str> {
+    MASKED.into_iter().chain(FILLED)
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/text")

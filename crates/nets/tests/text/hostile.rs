@@ -7,7 +7,7 @@ use dreamsmith_nets::{NetError, Precision, TextEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::golden::{CASES, folder};
+use crate::golden::{cases, folder};
 
 /// What comes of a copy of a case after `harm`.
 fn harmed(case: &str, harm: impl FnOnce(&Path)) -> Result<TextEncoder, NetError> {
@@ -35,14 +35,14 @@ fn said(result: Result<TextEncoder, NetError>) -> String {
 
 #[test]
 fn an_unharmed_copy_loads() {
-    for case in CASES {
+    for case in cases() {
         harmed(case, |_| ()).unwrap();
     }
 }
 
 #[test]
 fn missing_files_are_named() {
-    for case in CASES {
+    for case in cases() {
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
             let said = said(harmed(case, |folder| {
                 std::fs::remove_file(folder.join(file)).unwrap();
@@ -57,7 +57,7 @@ fn missing_files_are_named() {
 
 #[test]
 fn cut_files_are_named() {
-    for case in CASES {
+    for case in cases() {
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
             for keep in [0, 1, 2, 3] {
                 let said = said(harmed(case, |folder| {

@@ -5,11 +5,11 @@ use dreamsmith_nets::{Precision, TextEncoder, WeightType};
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-use crate::golden::{CASES, encode, folder, load, numbers, prompts, relative_error, values};
+use crate::golden::{cases, encode, folder, load, numbers, prompts, relative_error, values};
 
 #[test]
 fn f32_round_trip_is_exact_and_has_the_tensors_of_transformers() {
-    for case in CASES {
+    for case in cases() {
         let scratch = TempDir::new().unwrap();
         load(case).save(scratch.path(), WeightType::F32).unwrap();
         let again = TextEncoder::load(scratch.path(), &Device::flex(), Precision::F32).unwrap();
@@ -20,13 +20,22 @@ fn f32_round_trip_is_exact_and_has_the_tensors_of_transformers() {
         let theirs = std::fs::read(folder(case).join("model.safetensors")).unwrap();
         let ours = SafeTensors::deserialize(&ours).unwrap();
         let theirs = SafeTensors::deserialize(&theirs).unwrap();
-        for (name, view) in ours.iter() {
-            assert_eq!(theirs.tensor(name).unwrap(), view, "{case}: {name}");
+        // transformers leaves the prefix out for the class that saved this case, and reads it in both.
+        let prefix = if case == "clip_openai" {
+            "text_model."
+        } else {
+            ""
+        };
+        let mut n_pooler = 0;
+        for (name, view) in theirs.iter() {
+            if name.starts_with("pooler.") {
+                n_pooler += 1;
+                continue;
+            }
+            let ours = ours.tensor(&format!("{prefix}{name}")).unwrap();
+            assert_eq!(ours, view, "{case}: {name}");
         }
-        for name in theirs.names() {
-            let pooler = name.starts_with("pooler.");
-            assert_eq!(ours.tensor(name).is_err(), pooler, "{case}: {name}");
-        }
+        assert_eq!(ours.len() + n_pooler, theirs.len(), "{case}");
     }
 }
 
@@ -34,7 +43,7 @@ fn f32_round_trip_is_exact_and_has_the_tensors_of_transformers() {
 fn f16_is_half_as_large_and_nearly_the_same() {
     /// Weights are off by up to 1/2048, and a few layers add up.
     const TOLERANCE: f64 = 4e-3;
-    for case in CASES {
+    for case in cases() {
         let scratch = TempDir::new().unwrap();
         let whole = load(case);
         whole.save(scratch.path(), WeightType::F16).unwrap();
