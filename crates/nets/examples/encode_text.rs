@@ -47,6 +47,7 @@ fn load(folder: &str) -> Result<TextEncoder, Box<dyn Error>> {
 
 fn stored<const D: usize>(tensor: Tensor<D>) -> (Vec<usize>, Vec<u8>) {
     let shape = tensor.dims().to_vec();
-    let bytes = tensor.into_data().iter::<f32>().flat_map(f32::to_le_bytes);
-    (shape, bytes.collect())
+    let data = tensor.into_data();
+    let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+    (shape, bytes)
 }

@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod bert;
 mod clip;
+mod clip_tokenizer;
 mod config;
 mod encoder;
 mod hidden;

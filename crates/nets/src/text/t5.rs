@@ -304,3 +304,30 @@ impl Buckets {
         (row + if key > query { half } else { 0 }) as i32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_fall_into_the_rows_of_transformers() {
+        /// Sizes, and the distance with which each row begins, by `T5Attention._relative_position_bucket`.
+        const CASES: [(usize, usize, &[usize]); 2] = [
+            (
+                32,
+                128,
+                &[0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91],
+            ),
+            (12, 10, &[0, 1, 2, 3, 5, 7]),
+        ];
+        for (n, max_distance, begins) in CASES {
+            let buckets = Buckets { n, max_distance };
+            for distance in 0..3 * max_distance {
+                let row = begins.partition_point(|begin| *begin <= distance) - 1;
+                assert_eq!(buckets.of(distance, 0), row as i32, "{n}: -{distance}");
+                let after = if distance == 0 { 0 } else { row + n / 2 };
+                assert_eq!(buckets.of(0, distance), after as i32, "{n}: {distance}");
+            }
+        }
+    }
+}

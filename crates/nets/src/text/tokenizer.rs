@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::error::NetError;
+use crate::text::clip_tokenizer;
 use crate::text::config::TextConfig;
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -43,10 +44,12 @@ impl PromptTokenizer {
     /// Reads `folder`, and checks that the network of `config` knows all tokens and has room for some.
     pub(crate) fn load(folder: &Path, config: &TextConfig) -> Result<Self, NetError> {
         let path = folder.join(TOKENIZER_FILE);
-        if !path.is_file() {
-            return Err(NetError::NoTokenizer { path });
-        }
-        let mut files = vec![(TOKENIZER_FILE, read_limited(&path, MAX_BYTES)?)];
+        let whole = match clip_tokenizer::paths(folder) {
+            _ if path.is_file() => read_limited(&path, MAX_BYTES)?,
+            Some(paths) => clip_tokenizer::read(&paths, MAX_BYTES)?,
+            None => return Err(NetError::NoTokenizer { path }),
+        };
+        let mut files = vec![(TOKENIZER_FILE, whole)];
         for name in SIDE_FILES {
             let path = folder.join(name);
             if path.is_file() {

@@ -1,8 +1,11 @@
 //! Prompts that are empty, long, or in no language that the tokenizer knows.
 
-use dreamsmith_nets::{NetError, WeightedPrompt};
+use burn::tensor::Device;
+use dreamsmith_nets::{NetError, Precision, TextEncoder, WeightedPrompt};
+use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::golden::{FILLED, MASKED, cases, load, values};
+use crate::golden::{FILLED, MASKED, cases, encode, folder, load, numbers, prompts, values};
 
 #[test]
 fn what_is_cut_is_named() {
@@ -67,6 +70,43 @@ fn long_prompts_take_several_windows_of_clip() {
         assert_eq!(longest.states.dims()[1], 8 * 7, "{case}");
         assert_eq!(longest.cuts[0].n_cut, 2, "{case}");
         assert_eq!(longest.cuts[0].text, "red red ", "{case}");
+    }
+}
+
+#[test]
+fn the_tokenizer_of_clip_is_read_from_older_files() {
+    for case in FILLED {
+        let scratch = TempDir::new().unwrap();
+        let [encoder, tokenizer] = ["text_encoder", "tokenizer"].map(|n| scratch.path().join(n));
+        std::fs::create_dir(&encoder).unwrap();
+        std::fs::create_dir(&tokenizer).unwrap();
+        for (file, to) in [
+            ("config.json", &encoder),
+            ("model.safetensors", &encoder),
+            ("tokenizer_config.json", &tokenizer),
+        ] {
+            std::fs::copy(folder(case).join(file), to.join(file)).unwrap();
+        }
+        let whole = std::fs::read(folder(case).join("tokenizer.json")).unwrap();
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let pairs = whole["model"]["merges"].as_array().unwrap().iter();
+        let pairs = pairs.map(|pair| {
+            format!(
+                "{} {}\n",
+                pair[0].as_str().unwrap(),
+                pair[1].as_str().unwrap()
+            )
+        });
+        let pairs = format!("#version: 0.2\n{}", pairs.collect::<String>());
+        std::fs::write(tokenizer.join("merges.txt"), pairs).unwrap();
+        let vocab = whole["model"]["vocab"].to_string();
+        std::fs::write(tokenizer.join("vocab.json"), vocab).unwrap();
+
+        for folder in [scratch.path(), &encoder] {
+            let older = TextEncoder::load(folder, &Device::flex(), Precision::F32).unwrap();
+            let [older, newer] = [older, load(case)].map(|e| numbers(encode(&e, &prompts())));
+            assert_eq!(older, newer, "{case}");
+        }
     }
 }
 
