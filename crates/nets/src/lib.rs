@@ -1,5 +1,5 @@
 //! Networks as burn modules, each named as in its weight file; loading and saving weights.
-//! U-Nets as in diffusers. Knows nothing of noise levels.
+//! U-Nets as in diffusers, text encoders as in transformers. Knows nothing of noise levels.
 
 mod activation;
 mod attention;
@@ -10,9 +10,11 @@ mod error;
 pub mod folder;
 mod init;
 mod layers;
+mod naming;
 mod plan;
 mod resample;
 mod resnet;
+mod text;
 mod text_embedding;
 mod time_embedding;
 mod transformer;
@@ -30,6 +32,7 @@ pub use dreamsmith_kernels::Precision;
 pub use error::NetError;
 pub use plan::{DownBlockType, ResampleType, UpBlockType};
 pub use resnet::TimeScaleShift;
+pub use text::{Cut, StatesFrom, TextEncoder, TextStates, WeightedPrompt};
 pub use unet_2d::{UNet2DConfig, UNet2DModel};
 pub use unet_2d_condition::{TextTime, UNet2DConditionModel, UNetCondition};
 pub use unet_2d_condition_config::UNet2DConditionConfig;
