@@ -8,7 +8,9 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, ImageLimits, grid, read_image, read_limited, write_png};
+use dreamsmith_data::CameraRecord;
 use dreamsmith_diffusion::Precision;
+use dreamsmith_diffusion::condition::Condition;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
@@ -18,6 +20,7 @@ use serde_json::json;
 
 use crate::console::{Console, stop_flag};
 use crate::output::prepare_file;
+use crate::view::View;
 
 /// The model that ships with the program.
 const SHIPPED_MODEL: &str = "models/emoji-32";
@@ -35,8 +38,13 @@ const MAX_NOISE_BYTES: u64 = 1 << 26;
   dreamsmith imagine --image cat.png --strength 0.6
   dreamsmith imagine --model runs/first/model --sampler ddim:eta=0.5 --steps 50")]
 pub struct Imagine {
-    /// What to draw: a class of the model; anything it knows if not given
+    /// What to draw, in words, or a class of the model; anything it knows if not given
     prompt: Option<String>,
+    /// What not to draw
+    #[arg(long, value_name = "PROMPT")]
+    negative: Option<String>,
+    #[command(flatten)]
+    view: View,
     /// The PNG to write; with --count and no --grid, seeds are put into the name
     #[arg(short, long, default_value = "imagine.png")]
     output: PathBuf,
@@ -94,6 +102,10 @@ struct Provenance<'a> {
     model: String,
     weights_blake3: String,
     prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    negative: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    camera: Option<CameraRecord>,
     seed: u64,
     size: u32,
     steps: usize,
@@ -118,7 +130,7 @@ impl Imagine {
             None => shipped_model()?,
         };
         let model = Model::load(&folder, device, precision)?;
-        let request = self.request(&model)?;
+        let request = self.request(&model, console)?;
         check(&model, &request)?;
         let stop = stop_flag(console)?;
         if self.guidance.is_some() && self.prompt.is_none() {
@@ -158,12 +170,18 @@ impl Imagine {
         Ok(())
     }
 
-    fn request(&self, model: &Model) -> anyhow::Result<DrawRequest> {
+    fn request(&self, model: &Model, console: &Console) -> anyhow::Result<DrawRequest> {
         let size = self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE);
         let count = self.count as usize;
         let mut request = DrawRequest::new(&model.card, self.seed, count, size);
         request.rng = self.rng;
-        request.labels = vec![self.label(&model.card)?; count];
+        let camera = self.view.camera();
+        if camera.is_some() && model.text.is_none() {
+            bail!("this model was trained without cameras; draw without --view, --azimuth and --elevation");
+        }
+        let condition = told(model, self.prompt.as_deref(), camera, console)?;
+        request.conditions = vec![condition; count];
+        request.negative = told(model, self.negative.as_deref(), None, console)?;
         let sample = &mut request.sample;
         sample.steps = self.steps.unwrap_or(sample.steps);
         sample.sampler = self.sampler.unwrap_or(sample.sampler);
@@ -185,22 +203,6 @@ impl Imagine {
             };
         }
         Ok(request)
-    }
-
-    fn label(&self, card: &Card) -> anyhow::Result<Option<u32>> {
-        let Some(prompt) = &self.prompt else {
-            return Ok(None);
-        };
-        match card.classes.iter().position(|class| class == prompt) {
-            Some(label) => Ok(Some(label as u32)),
-            None if card.classes.is_empty() => {
-                bail!("`{prompt}`: this model has no classes; draw without a prompt")
-            }
-            None => bail!(
-                "`{prompt}` is no class of this model, expected one of {}",
-                card.classes.join(", ")
-            ),
-        }
     }
 
     fn enlarged(&self, images: Vec<Image>) -> anyhow::Result<Vec<Image>> {
@@ -229,6 +231,8 @@ impl Imagine {
             model: folder.display().to_string(),
             weights_blake3: weights_hash(folder)?,
             prompt: self.prompt.as_deref(),
+            negative: self.negative.as_deref(),
+            camera: self.view.camera(),
             seed: self.seed,
             size: request.size,
             steps: request.sample.steps,
@@ -267,6 +271,42 @@ impl Imagine {
             written.push(path);
         }
         Ok(written)
+    }
+}
+
+/// What the model is told for `prompt` and `camera`.
+fn told(
+    model: &Model,
+    prompt: Option<&str>,
+    camera: Option<CameraRecord>,
+    console: &Console,
+) -> anyhow::Result<Condition> {
+    let prompt = prompt.filter(|prompt| !prompt.trim().is_empty());
+    if prompt.is_none() && camera.is_none() {
+        return Ok(Condition::Anything);
+    }
+    let text = match (prompt, &model.text) {
+        (Some(prompt), None) => return label(&model.card, prompt),
+        (Some(prompt), Some(source)) => {
+            let (mut codes, losses) = source.read(&[prompt])?;
+            losses.iter().for_each(|loss| console.note(loss));
+            codes.pop()
+        }
+        (None, _) => None,
+    };
+    Ok(Condition::Text { text, camera })
+}
+
+fn label(card: &Card, prompt: &str) -> anyhow::Result<Condition> {
+    match card.classes.iter().position(|class| class == prompt) {
+        Some(label) => Ok(Condition::Class(label as u32)),
+        None if card.classes.is_empty() => {
+            bail!("`{prompt}`: this model has no classes; draw without a prompt")
+        }
+        None => bail!(
+            "`{prompt}` is no class of this model, expected one of {}",
+            card.classes.join(", ")
+        ),
     }
 }
 

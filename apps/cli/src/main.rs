@@ -15,6 +15,7 @@ mod output;
 mod reconstruct;
 mod render;
 mod train;
+mod view;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 //! Everything speaks sigma: `x = x0 + sigma * eps`. Timesteps live at one border, [`precondition`].
 
 pub mod checkpoint;
+pub mod condition;
+pub mod condition_spec;
 pub mod denoise;
 pub mod ema;
 pub mod eval;
@@ -28,10 +30,13 @@ pub mod schedule;
 pub mod scheduler_config;
 pub mod spacing;
 pub mod spec;
+pub mod text;
 pub mod threshold;
 pub mod timestep_sampling;
 pub mod train;
 pub mod train_error;
+pub mod unet;
+pub mod words;
 pub mod workers;
 
 /// How networks multiply.

@@ -2,17 +2,21 @@
 //! `dreamsmith.json` beside, and the same read back, or a foreign folder without the latter.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
 use dreamsmith_nets::folder::weights_in;
-use dreamsmith_nets::{NetError, PerBlock, Precision, UNet2DModel, WeightType};
+use dreamsmith_nets::{NetError, PerBlock, Precision, WeightType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::condition::Wants;
 use crate::precondition::Precondition;
 use crate::scheduler_config::{SchedulerConfig, SchedulerConfigError};
 use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
+use crate::text::{TextError, TextSource};
+use crate::unet::{Misfit, UNet};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -38,6 +42,9 @@ pub struct Card {
     /// Names of the classes; label `classes.len()` means none of them.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// The most tokens that are heeded of a text; none where the network reads no text.
+    #[serde(default)]
+    pub text_tokens: Option<usize>,
     /// How it came about.
     #[serde(default)]
     pub trained: Option<Trained>,
@@ -59,7 +66,9 @@ pub struct Trained {
 /// A network with all that is needed to draw from it.
 pub struct Model {
     /// The network.
-    pub unet: UNet2DModel,
+    pub unet: UNet,
+    /// What reads prompts for it, if it wants text.
+    pub text: Option<Arc<TextSource>>,
     /// What is known about it.
     pub card: Card,
     /// The border between network and denoiser.
@@ -91,6 +100,9 @@ pub enum ModelError {
     /// The network or its weights are wrong.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// Prompts cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Levels that cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -102,47 +114,69 @@ pub enum ModelError {
 impl Model {
     /// Side in pixels of the pictures it was trained on, if known.
     pub fn picture_size(&self) -> Option<u32> {
-        match self.unet.config().sample_size {
+        match self.unet.config().sample_size() {
             Some(PerBlock::Same(size)) => {
-                u32::try_from(size).ok()?.checked_mul(self.card.patch_size)
+                u32::try_from(*size).ok()?.checked_mul(self.card.patch_size)
             }
             _ => None,
+        }
+    }
+
+    /// What the network is told about each picture.
+    pub fn wants(&self) -> Wants {
+        match (&self.text, self.card.classes.len()) {
+            (Some(text), _) => text.wants(),
+            (None, 0) => Wants::Nothing,
+            (None, n) => Wants::Class(n as u32),
         }
     }
 
     /// Reads the model folder `dir` onto `device`, to multiply in `precision`.
     pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
-        let unet = UNet2DModel::load(&dir.join(UNET), device, precision)?;
-        let config = unet.config();
-        // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
-        let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
-        if config.num_class_embeds != rows || config.class_embed_type.is_some() {
-            return Err(ModelError::Config {
-                file: dir.join(UNET_CONFIG).display().to_string(),
-                problem: format!(
-                    "`num_class_embeds` is {:?} and `class_embed_type` {:?}, but {CARD} names {} classes; expected one row more than classes, or neither",
-                    config.num_class_embeds,
-                    config.class_embed_type,
-                    card.classes.len(),
-                ),
-            });
-        }
-        let channels = 3 * card.patch_size as usize * card.patch_size as usize;
-        if [config.in_channels, config.out_channels] != [channels; 2] {
-            return Err(ModelError::Config {
-                file: dir.join(UNET_CONFIG).display().to_string(),
-                problem: format!(
-                    "{} channels in and {} out, expected {channels} (RGB in patches of {}); other models cannot be drawn from yet",
-                    config.in_channels, config.out_channels, card.patch_size
-                ),
-            });
-        }
-        Ok(Self {
+        let unet = UNet::load(&dir.join(UNET), device, precision)?;
+        let text = card.text_tokens;
+        let text = text.map(|tokens| TextSource::load(dir, tokens, device));
+        let model = Self {
             unet,
+            text: text.transpose()?.map(Arc::new),
             precondition: card.diffusion.precondition()?,
             card,
-        })
+        };
+        model.check(dir)?;
+        Ok(model)
+    }
+
+    /// Errs if the parts of the model do not go together, or are of a kind that cannot be drawn from.
+    fn check(&self, dir: &Path) -> Result<(), ModelError> {
+        let wrong = |problem| {
+            Err(ModelError::Config {
+                file: dir.join(UNET_CONFIG).display().to_string(),
+                problem,
+            })
+        };
+        let config = self.unet.config();
+        if let Some(Misfit {
+            key,
+            found,
+            expected,
+        }) = config.misfit(self.wants())
+        {
+            let (classes, text) = (self.card.classes.len(), self.card.text_tokens.is_some());
+            return wrong(format!(
+                "`{key}` is {found}, expected {expected}: {CARD} names {classes} classes and {} text",
+                if text { "wants" } else { "no" },
+            ));
+        }
+        let channels = 3 * self.card.patch_size as usize * self.card.patch_size as usize;
+        let [inputs, outputs] = config.channels();
+        if [inputs, outputs] != [channels; 2] {
+            return wrong(format!(
+                "{inputs} channels in and {outputs} out, expected {channels} (RGB in patches of {}); other models cannot be drawn from yet",
+                self.card.patch_size
+            ));
+        }
+        Ok(())
     }
 
     /// Writes the model folder `dir`, whole or not at all.
@@ -153,13 +187,17 @@ impl Model {
         };
         dreamsmith_base::create_folder(&folder.path().join("scheduler"))?;
         self.unet.save(&folder.path().join(UNET), weight_type)?;
+        if let Some(text) = &self.text {
+            text.save(folder.path())?;
+        }
         let scheduler = SchedulerConfig {
             precondition: self.precondition.clone(),
             spacing: self.card.sample.spacing,
             threshold: self.card.sample.threshold,
         };
         let scheduler = scheduler.to_json()?;
-        write("model_index.json", pretty(&model_index(&scheduler)))?;
+        let index = model_index(&scheduler, self.unet.config().class_name());
+        write("model_index.json", pretty(&index))?;
         write(SCHEDULER_CONFIG, pretty(&scheduler))?;
         write(CARD, pretty(&self.card))?;
         folder.commit()?;
@@ -206,6 +244,7 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
         },
         patch_size: no_patches(),
         classes: vec![],
+        text_tokens: None,
         trained: None,
     })
 }
@@ -221,9 +260,20 @@ fn no_patches() -> u32 {
 }
 
 /// The list of parts that diffusers' pipelines read. The ones for flow and EDM draw from text only, so that
-/// `DDPMPipeline` stands for all that is not DDIM.
-fn model_index(scheduler: &serde_json::Value) -> serde_json::Value {
+/// `DDPMPipeline` stands for all that is not DDIM. No pipeline of diffusers takes pixels, BERT and a camera: the parts
+/// of a network with text open one by one.
+fn model_index(scheduler: &serde_json::Value, unet: &str) -> serde_json::Value {
     let scheduler = &scheduler["_class_name"];
+    if unet == "UNet2DConditionModel" {
+        return json!({
+            "_class_name": "DiffusionPipeline",
+            "_diffusers_version": "0.42.0",
+            "scheduler": ["diffusers", scheduler],
+            "text_encoder": ["transformers", "AutoModel"],
+            "tokenizer": ["transformers", "AutoTokenizer"],
+            "unet": ["diffusers", unet],
+        });
+    }
     let pipeline = match scheduler.as_str() {
         Some("DDIMScheduler") => "DDIMPipeline",
         _ => "DDPMPipeline",
@@ -232,7 +282,7 @@ fn model_index(scheduler: &serde_json::Value) -> serde_json::Value {
         "_class_name": pipeline,
         "_diffusers_version": "0.42.0",
         "scheduler": ["diffusers", scheduler],
-        "unet": ["diffusers", "UNet2DModel"],
+        "unet": ["diffusers", unet],
     })
 }
 

@@ -16,6 +16,8 @@ use dreamsmith_nets::{WeightType, save_weights};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
+use crate::condition::Condition;
+use crate::condition_spec::ConditionSpec;
 use crate::model::{Card, Model, Trained};
 use crate::pipeline::{self, DrawRequest, draw};
 use crate::post_hoc::{Profile, Snapshot};
@@ -130,12 +132,14 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
     let (spec, state) = (trainer.spec(), trainer.state());
     Ok(Model {
         unet: state.average.clone().valid(),
+        text: trainer.captions().source().cloned(),
         precondition: spec.diffusion.precondition()?,
         card: Card {
             diffusion: spec.diffusion.clone(),
             patch_size: spec.patch_size,
             sample: spec.sample,
-            classes: trainer.dataset().classes().to_vec(),
+            classes: known_classes(trainer),
+            text_tokens: trainer.captions().source().map(|text| text.tokens()),
             trained: Some(Trained {
                 steps: state.step,
                 images_seen: state.step * spec.train.batch as u64,
@@ -234,13 +238,41 @@ fn take_snapshots(trainer: &Trainer, folder: &RunFolder) -> Result<(), TrainErro
 
 fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
     let count = trainer.spec().sample.count;
-    let classes = model.card.classes.len();
     DrawRequest {
-        // Every class in turn, so that the grid shows them all.
-        labels: (0..count)
-            .map(|i| (classes > 0).then(|| (i % classes.max(1)) as u32))
-            .collect(),
+        conditions: (0..count).map(|i| sheet_condition(trainer, model, i)).collect(),
         ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
+    }
+}
+
+/// The classes that the network is told of: none if it reads captions.
+fn known_classes(trainer: &Trainer) -> Vec<String> {
+    match trainer.captions().source() {
+        Some(_) => vec![],
+        None => trainer.dataset().classes().to_vec(),
+    }
+}
+
+/// Every class or prompt in turn, so that the grid shows them all; or captions with their cameras, spread over
+/// the data set.
+fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Condition {
+    match &trainer.spec().condition {
+        ConditionSpec::Classes(_) => match model.card.classes.len() {
+            0 => Condition::Anything,
+            classes => Condition::Class((i % classes) as u32),
+        },
+        ConditionSpec::Text(spec) if spec.prompts.is_empty() => {
+            let (dataset, count) = (trainer.dataset(), trainer.spec().sample.count);
+            let item = dataset.item(i * dataset.len() / count.max(1));
+            let caption = item.captions.first();
+            Condition::Text {
+                text: caption.and_then(|c| trainer.captions().code(c)).cloned(),
+                camera: item.camera,
+            }
+        }
+        ConditionSpec::Text(spec) => Condition::Text {
+            text: trainer.captions().code(&spec.prompts[i % spec.prompts.len()]).cloned(),
+            camera: None,
+        },
     }
 }
 

@@ -3,18 +3,23 @@
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
-use dreamsmith_data::{Dataset, Shuffler};
-use dreamsmith_nets::UNet2DModel;
+use dreamsmith_data::{Batch, Dataset, Shuffler};
+use dreamsmith_nets::folder::weights_in;
+use dreamsmith_nets::load_weights;
 
+use crate::condition::{Condition, Wants};
+use crate::condition_spec::{ConditionSpec, StartSpec};
 use crate::ema::{EmaSpec, blend};
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
 use crate::patch::to_patches;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
+use crate::text::Captions;
 use crate::train_error::TrainError;
+use crate::unet::{Misfit, UNet};
 use crate::workers::Workers;
 
 /// Everything that a step changes. A checkpoint holds just this.
@@ -22,11 +27,11 @@ pub struct TrainState {
     /// Steps done.
     pub step: u64,
     /// The weights, without autodiff.
-    pub weights: UNet2DModel,
+    pub weights: UNet,
     /// Their moving average.
-    pub average: UNet2DModel,
+    pub average: UNet,
     /// The averages that snapshots are taken of, one for each width in the spec.
-    pub tracks: Vec<UNet2DModel>,
+    pub tracks: Vec<UNet>,
     /// The optimiser with its moments.
     pub optimizer: ModuleOptimizer,
 }
@@ -39,7 +44,7 @@ impl TrainState {
         let weights = self.optimizer.step(learning_rate, weights, gradients);
         self.weights = weights.valid();
         self.step += 1;
-        let follow = |average: &mut UNet2DModel, ema: EmaSpec| {
+        let follow = |average: &mut UNet, ema: EmaSpec| {
             let decay = ema.decay(self.step);
             let old = std::mem::replace(average, self.weights.clone());
             *average = blend(old, decay, &self.weights, 1.0 - decay);
@@ -69,6 +74,8 @@ pub struct Trainer {
     spec: TrainSpec,
     precondition: Precondition,
     dataset: Dataset,
+    captions: Captions,
+    wants: Wants,
     device: Device,
     workers: Workers,
     state: TrainState,
@@ -77,18 +84,27 @@ pub struct Trainer {
 /// One image on its way into the network: everything is a pure function of (seed, sample number).
 struct Draw {
     sigma: Sigma,
-    label: u32,
+    condition: Condition,
     eps: Vec<f32>,
 }
 
 impl Trainer {
-    /// A training of `spec` from step 0. `dataset` holds the spec's pictures at the network's size;
-    /// `device` is plain (no autodiff).
-    pub fn new(spec: TrainSpec, dataset: Dataset, device: Device) -> Result<Self, TrainError> {
+    /// A training of `spec` from step 0. `dataset` holds the spec's pictures at the network's size, `captions`
+    /// their captions; `device` is plain (no autodiff).
+    pub fn new(
+        spec: TrainSpec,
+        dataset: Dataset,
+        captions: Captions,
+        device: Device,
+    ) -> Result<Self, TrainError> {
         let weights = spec
             .model
-            .init(spec.train.seed, &device, spec.train.precision)?
-            .valid();
+            .init(spec.train.seed, &device, spec.train.precision)?;
+        let weights = match &spec.start {
+            StartSpec::Random {} => weights,
+            StartSpec::Model { dir } => load_weights(weights, &weights_in(&dir.join("unet"))?)?,
+        }
+        .valid();
         let state = TrainState {
             step: 0,
             average: weights.clone(),
@@ -96,22 +112,24 @@ impl Trainer {
             weights,
             optimizer: spec.optimizer.build(),
         };
-        Self::from_state(spec, dataset, device, state)
+        Self::from_state(spec, (dataset, captions), device, state)
     }
 
     /// A training that goes on from `state`.
     pub fn from_state(
         spec: TrainSpec,
-        dataset: Dataset,
+        (dataset, captions): (Dataset, Captions),
         device: Device,
         state: TrainState,
     ) -> Result<Self, TrainError> {
-        check_fit(&spec, &dataset)?;
+        let wants = check_fit(&spec, &dataset, &captions)?;
         Ok(Self {
             precondition: spec.diffusion.precondition()?,
             workers: Workers::new(&device, spec.train.batch / spec.train.micro_batch)?,
             spec,
             dataset,
+            captions,
+            wants,
             device,
             state,
         })
@@ -130,6 +148,11 @@ impl Trainer {
     /// The pictures.
     pub fn dataset(&self) -> &Dataset {
         &self.dataset
+    }
+
+    /// The captions of the pictures.
+    pub fn captions(&self) -> &Captions {
+        &self.captions
     }
 
     /// The device it runs on.
@@ -193,8 +216,10 @@ impl Trainer {
         } = self.spec.train;
         let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
         let part_of_run = first / micro_batch as u64;
-        let indices = Shuffler::new(self.spec.train.seed, self.dataset.len(), micro_batch)
-            .indices(part_of_run);
+        let draws = self.dataset.draws();
+        let indices =
+            Shuffler::new(self.spec.train.seed, draws.len(), micro_batch).indices(part_of_run);
+        let indices: Vec<usize> = indices.iter().map(|i| draws[*i] as usize).collect();
         let pictures = self.dataset.batch(
             &indices,
             &self.spec.data.augment,
@@ -208,10 +233,10 @@ impl Trainer {
 
         let mut input = Vec::with_capacity(pictures.pixels.len());
         let mut target = Vec::with_capacity(pictures.pixels.len());
-        let (mut time, mut labels, mut weights) = (vec![], vec![], vec![]);
+        let (mut time, mut conditions, mut weights) = (vec![], vec![], vec![]);
         for (i, x0) in pictures.pixels.chunks_exact(pixels).enumerate() {
             let x0 = to_patches(x0, side, patch);
-            let draw = self.draw(first + i as u64, pictures.labels[i], pixels);
+            let draw = self.draw(first + i as u64, (&pictures, i), pixels);
             let c = self.precondition.at(draw.sigma);
             let sigma = draw.sigma.0;
             // The network should say (x0 - c_skip x) / c_out, with x = x0 + sigma eps.
@@ -223,7 +248,7 @@ impl Trainer {
                 target.push(of_x0 * x0 + of_eps * eps);
             }
             time.push(c.c_noise as f32);
-            labels.push(draw.label as i32);
+            conditions.push(draw.condition);
             let weight = self.spec.loss.weight.at_c_out(c.c_out, draw.sigma);
             weights.push((weight / (batch * pixels) as f64) as f32);
         }
@@ -231,20 +256,19 @@ impl Trainer {
         let device = self.device.clone().autodiff();
         let network = self.state.weights.clone().train();
         let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-        let labels = (!self.dataset.classes().is_empty())
-            .then(|| Tensor::<1, Int>::from_data(TensorData::new(labels, [micro_batch]), &device));
+        let told = self.wants.told(&conditions, &device);
         let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
         let weights =
             Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
-        let output = network.forward(tensor(input), time, labels);
+        let output = network.forward(tensor(input), time, &told);
         let loss = ((output - tensor(target)).square() * weights).sum();
         let value: f32 = loss.clone().inner().into_scalar();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         (f64::from(value), gradients)
     }
 
-    /// Level, label and noise of training sample number `sample`.
-    fn draw(&self, sample: u64, label: Option<u32>, pixels: usize) -> Draw {
+    /// Level, condition and noise of training sample number `sample`, which is picture `i` of `batch`.
+    fn draw(&self, sample: u64, (batch, i): (&Batch, usize), pixels: usize) -> Draw {
         let seed = self.spec.train.seed;
         let stream = |purpose| Stream::new(seed, purpose, sample);
         let (levels, stream_of_level) = (self.spec.loss.levels, &mut stream(Purpose::Timestep));
@@ -254,57 +278,71 @@ impl Trainer {
             }
             Precondition::Edm { .. } | Precondition::Flow { .. } => levels.sigma(stream_of_level),
         };
-        let unlabelled = self.dataset.classes().len() as u32;
-        let dropped = stream(Purpose::Dropout).uniform_f64() < self.spec.train.label_dropout;
+        let drops = |purpose, share| stream(purpose).uniform_f64() < share;
+        let condition = match &self.spec.condition {
+            ConditionSpec::Classes(_) => batch.labels[i]
+                .filter(|_| !drops(Purpose::Dropout, self.spec.train.label_dropout))
+                .map_or(Condition::Anything, Condition::Class),
+            ConditionSpec::Text(spec) => {
+                let caption = batch.captions[i].as_ref();
+                let text = caption.and_then(|caption| self.captions.code(caption));
+                let text = text.filter(|_| !drops(Purpose::Dropout, spec.text_dropout));
+                let camera = batch.cameras[i]
+                    .filter(|_| !drops(Purpose::CameraDropout, spec.camera_dropout));
+                Condition::Text {
+                    text: text.cloned(),
+                    camera,
+                }
+            }
+        };
         Draw {
             sigma,
-            label: label.filter(|_| !dropped).unwrap_or(unlabelled),
+            condition,
             eps: stream(Purpose::TrainNoise).normals(pixels),
         }
     }
 }
 
-fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
-    let wrong = |key: &'static str, found: String, expected: String| TrainError::Unfit {
-        key,
-        found,
-        expected,
-    };
+fn wrong(key: &str, found: impl ToString, expected: impl ToString) -> TrainError {
+    TrainError::Unfit {
+        key: key.to_owned(),
+        found: found.to_string(),
+        expected: expected.to_string(),
+    }
+}
+
+/// What the network is to be told, if spec, pictures and captions fit.
+fn check_fit(
+    spec: &TrainSpec,
+    dataset: &Dataset,
+    captions: &Captions,
+) -> Result<Wants, TrainError> {
     let model = &spec.model;
     let channels = 3 * spec.patch_size as usize * spec.patch_size as usize;
-    if [model.in_channels, model.out_channels] != [channels; 2] {
-        let found = format!("{} and {}", model.in_channels, model.out_channels);
-        let expected = format!("{channels} and {channels}: RGB times patch_size squared");
-        return Err(wrong("model.in_channels and out_channels", found, expected));
+    if model.channels() != [channels; 2] {
+        let [inputs, outputs] = model.channels();
+        return Err(wrong(
+            "model.in_channels and out_channels",
+            format!("{inputs} and {outputs}"),
+            format!("{channels} and {channels}: RGB times patch_size squared"),
+        ));
     }
     if dataset.size() != spec.picture_size()? {
         let expected = format!("{} / patch_size", dataset.size());
-        return Err(wrong(
-            "model.sample_size",
-            format!("{:?}", model.sample_size),
+        let found = format!("{:?}", model.sample_size());
+        return Err(wrong("model.sample_size", found, expected));
+    }
+    let wants = match (captions.source(), dataset.classes().len()) {
+        (Some(source), _) => source.wants(),
+        (None, 0) => Wants::Nothing,
+        (None, n) => Wants::Class(n as u32),
+    };
+    match model.misfit(wants) {
+        None => Ok(wants),
+        Some(Misfit {
+            key,
+            found,
             expected,
-        ));
+        }) => Err(wrong(&format!("model.{key}"), found, expected)),
     }
-    if let Some(kind) = model.class_embed_type {
-        let expected = "not set: classes are rows of a table".into();
-        return Err(wrong(
-            "model.class_embed_type",
-            format!("{kind:?}"),
-            expected,
-        ));
-    }
-    let classes = dataset.classes().len();
-    let wanted = (classes > 0).then_some(classes + 1);
-    if model.num_class_embeds != wanted {
-        let found = match model.num_class_embeds {
-            Some(n) => n.to_string(),
-            None => "not set".into(),
-        };
-        let expected = match wanted {
-            Some(n) => format!("{n}: {classes} classes of the pictures and one for no class"),
-            None => "not set: the pictures have no labels".into(),
-        };
-        return Err(wrong("model.num_class_embeds", found, expected));
-    }
-    Ok(())
 }

@@ -24,7 +24,7 @@ pub const WEIGHT_FILE: &str = "diffusion_pytorch_model.safetensors";
 const HALF_WEIGHT_FILE: &str = "diffusion_pytorch_model.fp16.safetensors";
 
 /// Far more than any config needs.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 impl UNet2DModel {
     /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.

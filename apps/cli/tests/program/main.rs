@@ -8,3 +8,4 @@ mod lab;
 mod render;
 mod resume;
 mod rooms;
+mod text;
