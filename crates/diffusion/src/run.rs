@@ -239,7 +239,9 @@ fn take_snapshots(trainer: &Trainer, folder: &RunFolder) -> Result<(), TrainErro
 fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
     let count = trainer.spec().sample.count;
     DrawRequest {
-        conditions: (0..count).map(|i| sheet_condition(trainer, model, i)).collect(),
+        conditions: (0..count)
+            .map(|i| sheet_condition(trainer, model, i))
+            .collect(),
         ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
     }
 }
@@ -270,7 +272,10 @@ fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Condition {
             }
         }
         ConditionSpec::Text(spec) => Condition::Text {
-            text: trainer.captions().code(&spec.prompts[i % spec.prompts.len()]).cloned(),
+            text: trainer
+                .captions()
+                .code(&spec.prompts[i % spec.prompts.len()])
+                .cloned(),
             camera: None,
         },
     }

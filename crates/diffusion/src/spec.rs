@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
 use dreamsmith_nets::{
-    DownBlockType, PerBlock, Precision, UNet2DConditionConfig, UNet2DConfig, UpBlockType, WeightType,
+    DownBlockType, PerBlock, Precision, UNet2DConditionConfig, UNet2DConfig, UpBlockType,
+    WeightType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -449,7 +450,12 @@ impl TrainSpec {
             expect("condition.tokens", tokens, "3 to 512", fits)?;
             if let ReaderSpec::Words { size } = text.reader {
                 const SIZE: &str = "1 to 65536";
-                expect("condition.reader.size", size, SIZE, (1..=65_536).contains(&size))?;
+                expect(
+                    "condition.reader.size",
+                    size,
+                    SIZE,
+                    (1..=65_536).contains(&size),
+                )?;
             }
             let dropout = text.text_dropout;
             expect("condition.text_dropout", dropout, SHARE, is_share(dropout))?;
@@ -488,7 +494,7 @@ impl TrainSpec {
     }
 }
 
-fn expect(
+pub(crate) fn expect(
     key: &'static str,
     found: impl ToString,
     expected: &'static str,
@@ -512,7 +518,7 @@ fn edm_sigma_max() -> f64 {
     SigmaRange::EDM.max().0
 }
 
-fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
+pub(crate) fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
     let fits = value > 0.0 && value.is_finite();
     expect(key, value, "a finite number above 0", fits).map(|()| value)
 }

@@ -98,7 +98,9 @@ fn trainer(head: &str, dropout: f64) -> Outcome<Trainer> {
 fn weights(trainer: &Trainer) -> Vec<f32> {
     let parameters = named_parameters(&trainer.state().weights);
     let values = parameters.iter();
-    values.flat_map(|p| p.values.to_data().iter::<f32>().collect::<Vec<_>>()).collect()
+    values
+        .flat_map(|p| p.values.to_data().iter::<f32>().collect::<Vec<_>>())
+        .collect()
 }
 
 fn numbers<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
@@ -187,8 +189,12 @@ fn all_dropped_is_training_without_condition() -> Outcome {
         let folder = tempfile::tempdir()?;
         pictures(folder.path())?;
         if captions == "others" {
-            let lines = (0..4).map(|i| format!("{{\"file_name\": \"{i}.png\", \"text\": \"two\"}}\n"));
-            std::fs::write(folder.path().join("metadata.jsonl"), lines.collect::<String>())?;
+            let lines =
+                (0..4).map(|i| format!("{{\"file_name\": \"{i}.png\", \"text\": \"two\"}}\n"));
+            std::fs::write(
+                folder.path().join("metadata.jsonl"),
+                lines.collect::<String>(),
+            )?;
         }
         let options = FolderOptions {
             cache: CachePlace::Memory,
@@ -230,20 +236,35 @@ fn it_learns_what_words_mean() -> Outcome {
         conditions: conditions.to_vec(),
         ..DrawRequest::new(&model.card, 1, 2, 8)
     };
-    let images = draw(&model, &request, &Device::flex(), &|_| ControlFlow::Continue(()))?;
+    let images = draw(&model, &request, &Device::flex(), &|_| {
+        ControlFlow::Continue(())
+    })?;
     let mean = |image: &Image, channel: usize| {
         let values = image.rgb().iter().skip(channel).step_by(3);
         values.map(|x| f64::from(*x)).sum::<f64>() / 64.0
     };
     let [red, blue] = [&images[0], &images[1]];
-    assert!(mean(red, 0) > mean(red, 2), "{} {}", mean(red, 0), mean(red, 2));
-    assert!(mean(blue, 2) > mean(blue, 0), "{} {}", mean(blue, 0), mean(blue, 2));
+    assert!(
+        mean(red, 0) > mean(red, 2),
+        "{} {}",
+        mean(red, 0),
+        mean(red, 2)
+    );
+    assert!(
+        mean(blue, 2) > mean(blue, 0),
+        "{} {}",
+        mean(blue, 0),
+        mean(blue, 2)
+    );
     Ok(())
 }
 
 #[test]
 fn a_model_folder_draws_as_the_trainer_did() -> Outcome {
-    let mut trainer = trainer("train = { steps = 4, batch = 4, micro_batch = 2 }\nsample = { steps = 3 }", 0.1)?;
+    let mut trainer = trainer(
+        "train = { steps = 4, batch = 4, micro_batch = 2 }\nsample = { steps = 3 }",
+        0.1,
+    )?;
     trainer.step()?;
     let model = averaged_model(&trainer)?;
     let folder = tempfile::tempdir()?;
@@ -262,12 +283,19 @@ fn a_model_folder_draws_as_the_trainer_did() -> Outcome {
             ..DrawRequest::new(&model.card, 1, 2, 8)
         };
         request.sample.guidance.scale = 2.0;
-        Ok(draw(model, &request, &Device::flex(), &|_| ControlFlow::Continue(()))?)
+        Ok(draw(model, &request, &Device::flex(), &|_| {
+            ControlFlow::Continue(())
+        })?)
     };
     let (before, after) = (draw_with(&model)?, draw_with(&read)?);
     for (before, after) in before.iter().zip(&after) {
         // The encoder was rounded to f16 on its way.
-        let worst = before.rgb().iter().zip(after.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        let worst = before
+            .rgb()
+            .iter()
+            .zip(after.rgb())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(worst <= Some(2), "{worst:?}");
     }
     assert_eq!(before.len(), 2);
@@ -326,7 +354,11 @@ fn parts_that_do_not_go_together_are_named() -> Outcome {
         (
             format!("projection_class_embeddings_input_dim = {}", width + 7),
             "projection_class_embeddings_input_dim = 9".to_owned(),
-            ["model.projection_class_embeddings_input_dim", "9", "expected"],
+            [
+                "model.projection_class_embeddings_input_dim",
+                "9",
+                "expected",
+            ],
         ),
         (
             "class_embed_type = \"projection\"".to_owned(),
@@ -336,13 +368,20 @@ fn parts_that_do_not_go_together_are_named() -> Outcome {
     ] {
         assert!(good.contains(&old), "{old}: {good}");
         let spec = TrainSpec::parse("test", &good.replace(&old, &new))?;
-        let error = trainer_of(spec).err().map(|e| e.to_string()).unwrap_or_default();
+        let error = trainer_of(spec)
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
     for (old, new, words) in [
         ("kind = \"text\"", "kind = \"texts\"", "texts"),
         ("tokens = 12", "tokens = 0", "condition.tokens"),
-        ("text_dropout = 0.1", "text_dropout = 1.5", "condition.text_dropout"),
+        (
+            "text_dropout = 0.1",
+            "text_dropout = 1.5",
+            "condition.text_dropout",
+        ),
         ("UNet2DConditionModel", "UNet3D", "_class_name"),
     ] {
         assert!(good.contains(old), "{old}: {good}");
@@ -359,8 +398,15 @@ fn parts_that_do_not_go_together_are_named() -> Outcome {
 
 #[test]
 fn words_are_learned_with_the_network_and_saved_with_it() -> Outcome {
-    let text = spec("train = { steps = 4, batch = 4, micro_batch = 2 }\nsample = { steps = 3 }", 0.1, 6)?;
-    let text = text.to_toml()?.replace("cross_attention_dim = 6", "cross_attention_dim = 5\nencoder_hid_dim = 6");
+    let text = spec(
+        "train = { steps = 4, batch = 4, micro_batch = 2 }\nsample = { steps = 3 }",
+        0.1,
+        6,
+    )?;
+    let text = text.to_toml()?.replace(
+        "cross_attention_dim = 6",
+        "cross_attention_dim = 5\nencoder_hid_dim = 6",
+    );
     let frozen = format!("kind = \"frozen\"\ndir = {:?}", encoder());
     assert!(text.contains(&frozen), "{frozen}: {text}");
     let text = text.replace(&frozen, "kind = \"words\"\nsize = 6");

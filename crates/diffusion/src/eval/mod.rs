@@ -4,7 +4,9 @@
 mod frechet;
 mod interval;
 mod retrieval;
+mod tower;
 
 pub use frechet::{FeatureGaussian, frechet_distance};
 pub use interval::{Interval, Share};
 pub use retrieval::nearest;
+pub use tower::{Sentences, TowerReport, TowerSpec, TowerTrainer, VIEWS};
