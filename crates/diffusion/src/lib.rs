@@ -9,6 +9,7 @@ pub mod ema;
 pub mod eval;
 pub mod forward;
 pub mod guidance;
+pub mod inpaint;
 mod kind;
 pub mod level;
 pub mod levels;
