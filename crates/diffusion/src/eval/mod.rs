@@ -3,10 +3,14 @@
 
 mod frechet;
 mod interval;
+mod judge;
+mod object_color;
 mod retrieval;
 mod tower;
 
 pub use frechet::{FeatureGaussian, frechet_distance};
 pub use interval::{Interval, Share};
+pub use judge::{Judge, Verdicts};
+pub use object_color::{color_in, object_color};
 pub use retrieval::nearest;
 pub use tower::{Sentences, TowerReport, TowerSpec, TowerTrainer, VIEWS};
