@@ -27,6 +27,27 @@ NETWORKS = [(32, 64, 1, 16), (32, 64, 2, 3)]
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 PRIMES = (1, 2_654_435_761, 805_459_861)
 BAR = 0.25
+# How vertices are read: in one operation, with one derivative for all, or with one that counts.
+HOWS = ("bag", "index", "count")
+
+
+class Interpolation(torch.autograd.Function):
+    """Sums of weighted vertices, whose derivative is counted up entry by entry."""
+
+    @staticmethod
+    def forward(ctx, values, entries, weights):
+        ctx.save_for_backward(entries, weights)
+        ctx.n_entries = len(values)
+        return (functional.embedding(entries, values) * weights[..., None]).sum(2)
+
+    @staticmethod
+    def backward(ctx, grad):
+        entries, weights = ctx.saved_tensors
+        columns = [
+            torch.bincount(entries.view(-1), (weights * g[..., None]).view(-1), ctx.n_entries)
+            for g in grad.unbind(2)
+        ]
+        return torch.stack(columns, 1).to(grad.dtype), None, None
 
 
 class HashGrid(torch.nn.Module):
@@ -71,6 +92,8 @@ class HashGrid(torch.nn.Module):
     def forward(self, points):
         with torch.no_grad():
             entries, weights = self.cells(points)
+        if self.how == "count":
+            return Interpolation.apply(self.values, entries, weights).flatten(1)
         if self.how == "bag":
             entries, weights = entries.flatten(0, 1), weights.flatten(0, 1)
             features = functional.embedding_bag(
@@ -115,7 +138,7 @@ def compiled(work, wanted):
 def encoding():
     """Yields (row, variant, work), as all of these do."""
     points = torch.rand(SAMPLES, 3)
-    for how in ("bag", "index"):
+    for how in HOWS:
         for kind in ("", " compiled"):
             grid = HashGrid(17, 2048, how=how)
             encode = compiled(grid, kind)
@@ -373,7 +396,7 @@ def calibrated(spec, folder, steps):
     """The fastest of PyTorch's variants on this machine, by a few steps once rays are in their stride."""
     rates = {}
     for kind in TYPES:
-        for how in ("bag", "index"):
+        for how in HOWS:
             for compile in ("", " compiled"):
                 training = Training(spec, folder, steps, f"{kind} {how}{compile}")
                 for _ in range(6):

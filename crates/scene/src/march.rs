@@ -65,8 +65,8 @@ impl Faces {
     #[inline(always)]
     fn leave(&self, cell: [u32; 3], size: u32) -> f32 {
         let mut nearest = f32::INFINITY;
-        for axis in 0..3 {
-            let face = (cell[axis] & !(size - 1)) + self.far[axis] * size;
+        for (axis, cell) in cell.iter().enumerate() {
+            let face = (cell & !(size - 1)) + self.far[axis] * size;
             let leaves = (face as f32 * self.side - self.origin[axis]) * self.inverse[axis];
             // On a face and along it this is NaN, which `min` passes over.
             nearest = nearest.min(leaves);

@@ -14,9 +14,9 @@ use crate::samples::Samples;
 
 /// The density of a unit of the network: the box is small, and what is solid must be so within a hundredth of it.
 const DENSITY_UNIT: f32 = 10.0;
-/// What the network says of the density lies so much lower than it says: half of a ray gets through the box at first, so
-/// that all depths learn. Without it the box starts opaque, and only its faces do.
-const DENSITY_SHIFT: f32 = 3.3;
+/// What the network says of the density lies so much lower than it says: the box starts nearly empty. All of a fog's
+/// samples are told to vanish by the rays that see nothing, and then there is no way back.
+const DENSITY_SHIFT: f32 = 5.0;
 /// Samples that a thread takes at a time.
 const BLOCK: usize = 1 << 10;
 

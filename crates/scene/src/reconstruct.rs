@@ -130,7 +130,7 @@ impl Reconstruction {
             Sampling::Occupied { .. } => self.learn_occupied(),
             Sampling::Hierarchical { .. } => self.learn_hierarchical(),
         };
-        report.learning_rate = self.spec.optimizer.rate(progress);
+        report.learning_rate = self.spec.optimizer.rate(progress, report.step);
         self.check_finite(&report)?;
         self.descend(report.learning_rate);
         self.step += 1;

@@ -5,7 +5,6 @@ use std::hint::black_box;
 
 use dreamsmith_base::{Camera, Lens, Radians, Rgba};
 use dreamsmith_data::View;
-use dreamsmith_diffusion::Precision;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::ray::hit_sphere;
 use dreamsmith_scene::reconstruct::Reconstruction;

@@ -11,8 +11,8 @@ use dreamsmith_kernels::{
     given_gradient, group_norm, layer_norm, silu,
 };
 
-use crate::bench::{field, field_training};
 use crate::bench::unet::Network;
+use crate::bench::{field, field_training};
 
 /// Images, channels, side: convolutions of as many multiplications, and one of many more.
 const CONVOLUTIONS: [[usize; 3]; 4] = [[2, 320, 64], [8, 64, 32], [8, 128, 16], [8, 256, 8]];
