@@ -22,3 +22,4 @@ pub mod run;
 pub mod samples;
 pub mod spec;
 pub mod surface;
+pub mod thinning;

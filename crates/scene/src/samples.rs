@@ -7,6 +7,8 @@ use dreamsmith_kernels::field::{
 };
 use glam::Vec3;
 
+use crate::thinning::Drawn;
+
 /// R rays and their S samples, in the box [-1, 1]^3.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -94,6 +96,17 @@ impl Samples {
             seen.count() as u32
         });
         Visible(counts.collect())
+    }
+
+    /// Only the samples that are drawn; all rays stay.
+    pub fn thin(&mut self, drawn: &Drawn) {
+        drawn.compact(1, &mut self.points);
+        drawn.compact(1, &mut self.depths);
+        drawn.compact(1, &mut self.lengths);
+        for offset in &mut self.offsets {
+            let before = |sample: &usize| *sample < *offset as usize;
+            *offset = drawn.samples.partition_point(before) as u32;
+        }
     }
 
     /// Only the samples that are seen; all rays stay.

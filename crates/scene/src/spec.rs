@@ -98,6 +98,8 @@ pub struct OptimizerSpec {
     pub peak: f64,
     /// The learning rate at the end.
     pub floor: f64,
+    /// Steps over which the rate rises to what it should be: deep networks go astray in their first steps [Barron21].
+    pub warm_up: u64,
     /// Decay of the first and the second moment.
     pub betas: [f32; 2],
     /// Keeps the division finite.
@@ -186,6 +188,7 @@ impl Default for OptimizerSpec {
         Self {
             peak: 1e-2,
             floor: 1e-3,
+            warm_up: 0,
             betas: [0.9, 0.99],
             epsilon: 1e-15,
         }
@@ -193,19 +196,23 @@ impl Default for OptimizerSpec {
 }
 
 impl OptimizerSpec {
-    /// What suits the perceptrons of the original NeRF.
+    /// What suits the perceptrons of the original NeRF. The second moment forgets sooner than in the paper, as the first
+    /// steps, through fog, have much larger gradients than later ones.
     pub fn for_nerf() -> Self {
         Self {
             peak: 5e-4,
             floor: 5e-5,
-            betas: [0.9, 0.999],
+            warm_up: 100,
+            betas: [0.9, 0.99],
             epsilon: 1e-8,
         }
     }
 
-    /// The rate after the share `progress` of the run: peak^(1 - progress) floor^progress.
-    pub fn rate(&self, progress: f64) -> f64 {
-        self.peak * (self.floor / self.peak).powf(progress.clamp(0.0, 1.0))
+    /// The rate after the share `progress` of the run, at step `step`, of which the first is 1:
+    /// peak^(1 - progress) floor^progress, times step / warm_up until that is 1.
+    pub fn rate(&self, progress: f64, step: u64) -> f64 {
+        let rise = (step as f64 / self.warm_up.max(1) as f64).min(1.0);
+        rise * self.peak * (self.floor / self.peak).powf(progress.clamp(0.0, 1.0))
     }
 }
 
