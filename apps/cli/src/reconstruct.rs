@@ -1,17 +1,20 @@
 //! `dreamsmith reconstruct`: from posed pictures to a radiance field.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use dreamsmith_base::mesh_file::write_mesh;
-use dreamsmith_base::{Image, Mesh, create_folder, grid, write_atomic_bytes, write_png};
+use dreamsmith_base::{
+    Camera, Image, Mesh, MeshLimits, create_folder, grid, read_mesh, write_atomic_bytes, write_png,
+};
 use dreamsmith_data::{PosedLimits, PosedViews, View, read_posed};
 use dreamsmith_scene::background::BackgroundSpec;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::checkpoint;
-use dreamsmith_scene::extract::{ExtractSpec, extract};
+use dreamsmith_scene::extract::{ExtractSpec, Extracted, Level, extract};
 use dreamsmith_scene::model::Model;
 use dreamsmith_scene::reconstruct::Reconstruction;
 use dreamsmith_scene::render::Extent;
@@ -21,13 +24,16 @@ use dreamsmith_scene::run::{
 use dreamsmith_scene::spec::{
     DataSpec, FieldSpec, Length, NerfSpec, OptimizerSpec, ReconstructSpec,
 };
+use dreamsmith_scene::surface::{Chamfer, chamfer};
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::console::{Console, stop_flag};
 
 /// Columns of progress: a share of the run in thousandths, as its steps may not be known.
 const PROGRESS: u64 = 1000;
+/// Points on each of two meshes whose distance is measured.
+const TRUTH_POINTS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 /// Held-out views on the sheet.
 const ON_SHEET: usize = 6;
 
@@ -40,7 +46,8 @@ Examples:
   dreamsmith reconstruct scenes/lego                         five minutes, into runs/reconstruct
   dreamsmith reconstruct scenes/lego --seconds 60 -o lego    one minute
   dreamsmith reconstruct scenes/lego --field nerf --seconds 900
-  dreamsmith reconstruct --resume lego                       go on after Ctrl-C or a power cut"
+  dreamsmith reconstruct --resume lego                       go on after Ctrl-C or a power cut
+  dreamsmith reconstruct --resume lego --faces 5000          another mesh of a finished run"
 )]
 pub struct Reconstruct {
     /// The folder of the posed pictures
@@ -79,6 +86,13 @@ pub struct Reconstruct {
     /// Most faces of the mesh
     #[arg(long, default_value_t = ExtractSpec::default().faces)]
     faces: usize,
+    /// Where the surface of the mesh lies: at what share of light that one of its cells takes, as in 0.3.
+    /// Where silhouettes and depths agree best with the field if not given
+    #[arg(long, value_name = "SHARE")]
+    level: Option<f32>,
+    /// Compare the mesh with the one that `dreamsmith render --views` drew DIR from
+    #[arg(long, value_name = "MESH")]
+    truth: Option<PathBuf>,
     /// A spec instead of DIR, as `spec.toml` of a run; other options override it
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     spec: Option<PathBuf>,
@@ -132,17 +146,33 @@ impl Reconstruct {
             console.result(text.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
+        let meshing = self.meshing()?;
         let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let (reconstruction, views, seconds) = match &self.resume {
             Some(_) => resume(&folder, console)?,
             None => self.start(&folder, console)?,
         };
+        let scene = (reconstruction, views);
+        reconstruct(scene, seconds, &folder, &meshing, console)
+    }
+
+    /// What mesh to make. Read first: a truth that is not there should not cost a run.
+    fn meshing(&self) -> anyhow::Result<Meshing> {
+        let level = match self.level {
+            None => Level::Agreeing,
+            Some(share) if share > 0.0 && share < 1.0 => Level::Opacity(share),
+            Some(share) => bail!("--level {share}: expected a share of light between 0 and 1"),
+        };
+        let truth = match &self.truth {
+            Some(path) => Some(read_mesh(path, &MeshLimits::default())?.mesh.fitted(1.0)),
+            None => None,
+        };
         let extract = ExtractSpec {
             faces: self.faces,
+            level,
             ..ExtractSpec::default()
         };
-        let scene = (reconstruction, views);
-        reconstruct(scene, seconds, &folder, &extract, console)
+        Ok(Meshing { extract, truth })
     }
 
     /// The spec as far as it does not depend on the pictures.
@@ -210,6 +240,12 @@ impl Reconstruct {
     }
 }
 
+/// What mesh to make, and what to compare it with.
+struct Meshing {
+    extract: ExtractSpec,
+    truth: Option<Mesh>,
+}
+
 fn learnt() -> BackgroundSpec {
     BackgroundSpec::Mlp {
         width: 32,
@@ -267,7 +303,7 @@ fn reconstruct(
     (mut reconstruction, views): (Reconstruction, PosedViews),
     seconds: f64,
     folder: &RunFolder,
-    extract_spec: &ExtractSpec,
+    meshing: &Meshing,
     console: &Console,
 ) -> anyhow::Result<()> {
     let weights: usize = reconstruction
@@ -285,7 +321,7 @@ fn reconstruct(
     ));
     let stop = stop_flag(console)?;
     let bar = console.bar(PROGRESS, "‰");
-    let mut last = None;
+    let (mut last, first_step) = (None, reconstruction.steps_done());
     let mut state = Run {
         reconstruction: &mut reconstruction,
         held_out: &views.test,
@@ -315,9 +351,17 @@ fn reconstruct(
         return Ok(());
     }
     let scores = test(reconstruction.model(), &views.test, folder, console)?;
-    let mesh = write_extract(reconstruction.model(), extract_spec, folder);
+    let mesh = write_extract(&reconstruction, &meshing.extract, folder);
+    let mut facts = json!(null);
     let surface = match &mesh {
-        Ok(mesh) => format!("; a mesh of {} faces", mesh.faces().len()),
+        Ok(found) => {
+            let distance = match &meshing.truth {
+                Some(truth) => Some(chamfer(&found.mesh, truth, TRUTH_POINTS, 0)?),
+                None => None,
+            };
+            facts = mesh_facts(found, distance);
+            mesh_words(found, distance)
+        }
         Err(error) => format!("; no mesh: {error}"),
     };
     let mean = |values: &dyn Fn(&Score) -> f64| {
@@ -334,13 +378,17 @@ fn reconstruct(
         }
         _ => "; no views were left to test".into(),
     };
-    let (rays, samples) = last.map_or((0.0, 0.0), |line: Metrics| {
-        (line.rays_per_second, line.samples_per_second)
+    // A run that was finished before had no steps left, and a very short one has no line of metrics.
+    let speed = last.map_or(String::new(), |line: Metrics| {
+        format!(
+            ", {:.0} rays/s, {:.2} million samples/s",
+            line.rays_per_second,
+            line.samples_per_second / 1e6
+        )
     });
     let words = format!(
-        "{step} steps in {seconds:.0} s, {:.0} rays/s, {:.2} million samples/s{quality}{surface}; all in {}",
-        rays,
-        samples / 1e6,
+        "{}{step} steps in {seconds:.0} s{speed}{quality}{surface}; all in {}",
+        if step == first_step { "was finished: " } else { "" },
         folder.path().display()
     );
     let summary = json!({
@@ -350,9 +398,9 @@ fn reconstruct(
         "seconds": seconds,
         "psnr": psnr,
         "ssim": ssim,
-        "rays_per_second": rays,
-        "samples_per_second": samples,
-        "faces": mesh.as_ref().ok().map(|mesh| mesh.faces().len()),
+        "rays_per_second": last.map(|line| line.rays_per_second),
+        "samples_per_second": last.map(|line| line.samples_per_second),
+        "mesh": facts,
         "views": scores.iter().map(|s| json!({ "name": s.name, "psnr": s.psnr, "ssim": s.ssim })).collect::<Vec<_>>(),
         "folder": folder.path(),
     });
@@ -363,10 +411,43 @@ fn reconstruct(
 }
 
 /// The mesh of the field, as `mesh.glb`. A field that learnt too little has none, which is no reason to lose the rest.
-fn write_extract(model: &Model, spec: &ExtractSpec, folder: &RunFolder) -> anyhow::Result<Mesh> {
-    let mesh = extract(model, spec)?;
-    write_mesh(&folder.path().join("mesh.glb"), &mesh)?;
-    Ok(mesh)
+fn write_extract(
+    reconstruction: &Reconstruction,
+    spec: &ExtractSpec,
+    folder: &RunFolder,
+) -> anyhow::Result<Extracted> {
+    let cameras: Vec<Camera> = reconstruction.views().iter().map(|v| v.camera).collect();
+    let found = extract(reconstruction.model(), &cameras, spec)?;
+    write_mesh(&folder.path().join("mesh.glb"), &found.mesh)?;
+    Ok(found)
+}
+
+fn mesh_words(found: &Extracted, distance: Option<Chamfer>) -> String {
+    let agreement = &found.agreement;
+    let distance = distance.map_or(String::new(), |distance| {
+        format!(
+            ", {:.2} % of its diagonal from the truth",
+            100.0 * distance.relative()
+        )
+    });
+    format!(
+        "; a mesh of {} faces, whose silhouettes agree with the field by {:.1} % and depths within {:.1} % of the cube{distance}",
+        found.mesh.faces().len(),
+        100.0 * agreement.mask_iou,
+        50.0 * agreement.depth_error,
+    )
+}
+
+fn mesh_facts(found: &Extracted, distance: Option<Chamfer>) -> Value {
+    json!({
+        "faces": found.mesh.faces().len(),
+        "level": found.level,
+        "mask_iou": found.agreement.mask_iou,
+        "depth_error": found.agreement.depth_error,
+        "chamfer": distance.map(|d| d.relative()),
+        "chamfer_to_truth": distance.map(|d| d.to_reference / d.diagonal),
+        "chamfer_from_truth": distance.map(|d| d.from_reference / d.diagonal),
+    })
 }
 
 fn tell(line: &Metrics, bar: &ProgressBar, console: &Console) {

@@ -6,6 +6,7 @@ use dreamsmith_data::View;
 use dreamsmith_kernels::AdamW;
 use dreamsmith_kernels::field::sparse_adam;
 
+use crate::distortion::distortion;
 use crate::hierarchical::random_places;
 use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
 use crate::reconstruct_error::ReconstructError;
@@ -280,9 +281,12 @@ impl Reconstruction {
             }
         }
         let color = &look.appearance.color;
+        let spread = self.spec.regularizers.distortion;
+        let mut by_weights = vec![0.0; samples.len()];
+        distortion(samples, &look.seen.weights, spread, &mut by_weights);
         let (by_density, by_sample_color) =
             look.seen
-                .backward(samples, color, &by_color, &by_transmittance);
+                .backward(samples, color, &by_color, &by_transmittance, by_weights);
         let mut gradients = std::mem::take(&mut self.gradients);
         let of_field = |i: usize| self.model.fields[i].weights().len();
         let start: usize = (0..field).map(of_field).sum();

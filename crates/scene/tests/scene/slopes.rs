@@ -76,7 +76,9 @@ fn check_weights(field: &mut dyn Field) {
     let seen = Seen::new(&samples, &geometry.density, &appearance.color);
     let by_color: Vec<f32> = (0..seen.color.len()).map(|i| (i as f32).sin()).collect();
     let by_left: Vec<f32> = (0..samples.n_rays()).map(|i| (i as f32).cos()).collect();
-    let (by_density, by_colors) = seen.backward(&samples, &appearance.color, &by_color, &by_left);
+    let none = vec![0.0; samples.len()];
+    let (by_density, by_colors) =
+        seen.backward(&samples, &appearance.color, &by_color, &by_left, none);
     let mut slopes = dreamsmith_scene::field::zero_gradients(field);
     let forward = (&geometry, &appearance);
     field.backward(&samples, forward, &by_density, &by_colors, &mut slopes);
