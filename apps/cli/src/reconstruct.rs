@@ -1,20 +1,15 @@
 //! `dreamsmith reconstruct`: from posed pictures to a radiance field.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use dreamsmith_base::mesh_file::write_mesh;
-use dreamsmith_base::{
-    Camera, Image, Mesh, MeshLimits, create_folder, grid, read_mesh, write_atomic_bytes, write_png,
-};
+use dreamsmith_base::{Image, create_folder, grid, write_atomic_bytes, write_png};
 use dreamsmith_data::{PosedLimits, PosedViews, View, read_posed};
 use dreamsmith_scene::background::BackgroundSpec;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::checkpoint;
-use dreamsmith_scene::extract::{ExtractSpec, Extracted, Level, extract};
 use dreamsmith_scene::model::Model;
 use dreamsmith_scene::reconstruct::Reconstruction;
 use dreamsmith_scene::render::Extent;
@@ -24,16 +19,14 @@ use dreamsmith_scene::run::{
 use dreamsmith_scene::spec::{
     DataSpec, FieldSpec, Length, NerfSpec, OptimizerSpec, ReconstructSpec,
 };
-use dreamsmith_scene::surface::{Chamfer, chamfer};
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::console::{Console, stop_flag};
+use crate::reconstruct_mesh::{MeshArgs, Meshing};
 
 /// Columns of progress: a share of the run in thousandths, as its steps may not be known.
 const PROGRESS: u64 = 1000;
-/// Points on each of two meshes whose distance is measured.
-const TRUTH_POINTS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 /// Held-out views on the sheet.
 const ON_SHEET: usize = 6;
 
@@ -83,16 +76,8 @@ pub struct Reconstruct {
     /// Everything random follows from it
     #[arg(long, conflicts_with = "resume")]
     seed: Option<u64>,
-    /// Most faces of the mesh
-    #[arg(long, default_value_t = ExtractSpec::default().faces)]
-    faces: usize,
-    /// Where the surface of the mesh lies: at what share of light that one of its cells takes, as in 0.3.
-    /// Where silhouettes and depths agree best with the field if not given
-    #[arg(long, value_name = "SHARE")]
-    level: Option<f32>,
-    /// Compare the mesh with the one that `dreamsmith render --views` drew DIR from
-    #[arg(long, value_name = "MESH")]
-    truth: Option<PathBuf>,
+    #[command(flatten)]
+    mesh: MeshArgs,
     /// A spec instead of DIR, as `spec.toml` of a run; other options override it
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     spec: Option<PathBuf>,
@@ -146,7 +131,8 @@ impl Reconstruct {
             console.result(text.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
-        let meshing = self.meshing()?;
+        // Read first: a truth that is not there should not cost a run.
+        let meshing = self.mesh.read()?;
         let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let (reconstruction, views, seconds) = match &self.resume {
             Some(_) => resume(&folder, console)?,
@@ -154,25 +140,6 @@ impl Reconstruct {
         };
         let scene = (reconstruction, views);
         reconstruct(scene, seconds, &folder, &meshing, console)
-    }
-
-    /// What mesh to make. Read first: a truth that is not there should not cost a run.
-    fn meshing(&self) -> anyhow::Result<Meshing> {
-        let level = match self.level {
-            None => Level::Agreeing,
-            Some(share) if share > 0.0 && share < 1.0 => Level::Opacity(share),
-            Some(share) => bail!("--level {share}: expected a share of light between 0 and 1"),
-        };
-        let truth = match &self.truth {
-            Some(path) => Some(read_mesh(path, &MeshLimits::default())?.mesh.fitted(1.0)),
-            None => None,
-        };
-        let extract = ExtractSpec {
-            faces: self.faces,
-            level,
-            ..ExtractSpec::default()
-        };
-        Ok(Meshing { extract, truth })
     }
 
     /// The spec as far as it does not depend on the pictures.
@@ -238,12 +205,6 @@ impl Reconstruct {
         write_atomic_bytes(&folder.path().join("spec.toml"), text.as_bytes())?;
         Ok((reconstruction, views, 0.0))
     }
-}
-
-/// What mesh to make, and what to compare it with.
-struct Meshing {
-    extract: ExtractSpec,
-    truth: Option<Mesh>,
 }
 
 fn learnt() -> BackgroundSpec {
@@ -351,18 +312,10 @@ fn reconstruct(
         return Ok(());
     }
     let scores = test(reconstruction.model(), &views.test, folder, console)?;
-    let mesh = write_extract(&reconstruction, &meshing.extract, folder);
-    let mut facts = json!(null);
-    let surface = match &mesh {
-        Ok(found) => {
-            let distance = match &meshing.truth {
-                Some(truth) => Some(chamfer(&found.mesh, truth, TRUTH_POINTS, 0)?),
-                None => None,
-            };
-            facts = mesh_facts(found, distance);
-            mesh_words(found, distance)
-        }
-        Err(error) => format!("; no mesh: {error}"),
+    let (surface, facts) = match meshing.write(&reconstruction, folder)? {
+        Ok(made) => (made.words(), made.facts()),
+        // A field that learnt too little has no mesh, which is no reason to lose the rest.
+        Err(error) => (format!("no mesh: {error}"), json!(null)),
     };
     let mean = |values: &dyn Fn(&Score) -> f64| {
         let sum: f64 = scores.iter().map(values).sum();
@@ -387,8 +340,12 @@ fn reconstruct(
         )
     });
     let words = format!(
-        "{}{step} steps in {seconds:.0} s{speed}{quality}{surface}; all in {}",
-        if step == first_step { "was finished: " } else { "" },
+        "{}{step} steps in {seconds:.0} s{speed}{quality}; {surface}; all in {}",
+        if step == first_step {
+            "was finished: "
+        } else {
+            ""
+        },
         folder.path().display()
     );
     let summary = json!({
@@ -408,46 +365,6 @@ fn reconstruct(
     write_atomic_bytes(&folder.path().join("summary.json"), text.as_bytes())?;
     console.result(&words, &summary);
     Ok(())
-}
-
-/// The mesh of the field, as `mesh.glb`. A field that learnt too little has none, which is no reason to lose the rest.
-fn write_extract(
-    reconstruction: &Reconstruction,
-    spec: &ExtractSpec,
-    folder: &RunFolder,
-) -> anyhow::Result<Extracted> {
-    let cameras: Vec<Camera> = reconstruction.views().iter().map(|v| v.camera).collect();
-    let found = extract(reconstruction.model(), &cameras, spec)?;
-    write_mesh(&folder.path().join("mesh.glb"), &found.mesh)?;
-    Ok(found)
-}
-
-fn mesh_words(found: &Extracted, distance: Option<Chamfer>) -> String {
-    let agreement = &found.agreement;
-    let distance = distance.map_or(String::new(), |distance| {
-        format!(
-            ", {:.2} % of its diagonal from the truth",
-            100.0 * distance.relative()
-        )
-    });
-    format!(
-        "; a mesh of {} faces, whose silhouettes agree with the field by {:.1} % and depths within {:.1} % of the cube{distance}",
-        found.mesh.faces().len(),
-        100.0 * agreement.mask_iou,
-        50.0 * agreement.depth_error,
-    )
-}
-
-fn mesh_facts(found: &Extracted, distance: Option<Chamfer>) -> Value {
-    json!({
-        "faces": found.mesh.faces().len(),
-        "level": found.level,
-        "mask_iou": found.agreement.mask_iou,
-        "depth_error": found.agreement.depth_error,
-        "chamfer": distance.map(|d| d.relative()),
-        "chamfer_to_truth": distance.map(|d| d.to_reference / d.diagonal),
-        "chamfer_from_truth": distance.map(|d| d.from_reference / d.diagonal),
-    })
 }
 
 fn tell(line: &Metrics, bar: &ProgressBar, console: &Console) {
