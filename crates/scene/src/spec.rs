@@ -192,10 +192,10 @@ impl Default for Loss {
 }
 
 impl Default for RegularizerSpec {
-    /// Of a loaf of bread after 500 small steps, 0.03 made depths that agree with its mesh three times as well as 0,
-    /// at three tenths of the samples, for 0.6 dB.
+    /// Views of a loaf of bread after 500 small steps: 27.5 dB with 0, 27.6 with 0.003, 26.9 with 0.03; its depths were
+    /// off those of its mesh by 1.5, 1.2 and 0.4 % of the cube.
     fn default() -> Self {
-        Self { distortion: 0.01 }
+        Self { distortion: 0.003 }
     }
 }
 
