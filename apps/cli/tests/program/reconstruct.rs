@@ -159,7 +159,7 @@ fn bad_arguments_are_named() -> Outcome {
     let lab = lab()?;
     lab.write("flat.obj", "v 0 0 0\n")?;
     let cases: [(&str, i32, &[&str]); 12] = [
-        ("", 2, &["DIR"]),
+        ("", 2, &["required"]),
         ("nowhere", 1, &["`nowhere`", "transforms_train.json"]),
         ("pictures", 1, &["`pictures`", "transforms.json"]),
         ("views --steps 0", 1, &["run.length.steps", "0"]),

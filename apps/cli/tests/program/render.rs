@@ -94,8 +94,8 @@ fn bad_meshes_and_numbers_are_named() -> Outcome {
     let cases: [(&str, &[&str]); 14] = [
         ("nothing.obj", &["`nothing.obj` does not exist"]),
         ("pictures", &["pictures"]),
-        ("broken.obj", &["broken.obj", "line 2", "9"]),
-        ("empty.obj", &["empty.obj", "no faces"]),
+        ("broken.obj", &["broken.obj", "face 1", "only 1"]),
+        ("empty.obj", &["empty.obj", "0 faces"]),
         ("nan.obj", &["nan.obj"]),
         ("text.glb", &["text.glb"]),
         ("text.zip!a.obj", &["text.zip"]),

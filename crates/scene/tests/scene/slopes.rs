@@ -140,6 +140,7 @@ fn check_points(field: &dyn Field) {
                     .geometry(&[(Vec3::from(*point) + step).into()])
                     .density[0]
             };
+            let h = STEPS[0];
             let along = |axis: Vec3| (at(h * axis) - at(-h * axis)) / (2.0 * h);
             let found = Vec3::from([Vec3::X, Vec3::Y, Vec3::Z].map(along));
             found.distance(slope) / slope.length()
