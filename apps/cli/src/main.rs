@@ -14,6 +14,7 @@ mod imagine;
 mod info;
 mod output;
 mod reconstruct;
+mod reconstruct_mesh;
 mod render;
 mod train;
 mod train_tower;

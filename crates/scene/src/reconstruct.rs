@@ -6,6 +6,7 @@ use dreamsmith_data::View;
 use dreamsmith_kernels::AdamW;
 use dreamsmith_kernels::field::sparse_adam;
 
+use crate::distortion::distortion;
 use crate::hierarchical::random_places;
 use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
 use crate::reconstruct_error::ReconstructError;
@@ -281,9 +282,12 @@ impl Reconstruction {
             }
         }
         let color = &look.appearance.color;
+        let spread = self.spec.regularizers.distortion;
+        let mut by_weights = vec![0.0; samples.len()];
+        distortion(&samples, &look.seen.weights, spread, &mut by_weights);
         let (mut by_density, mut by_sample_color) =
             look.seen
-                .backward(&samples, color, &by_color, &by_transmittance);
+                .backward(&samples, color, &by_color, &by_transmittance, by_weights);
         if let Sampling::Hierarchical { .. } = self.model.sampling {
             let mut stream = self.stream(Purpose::RaySamples, MOST_RAYS as usize - 1 - field);
             let sizes = sizes(&look, &by_density, &by_sample_color);

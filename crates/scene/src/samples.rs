@@ -172,15 +172,15 @@ impl Seen {
     }
 
     /// The gradients by density `[S]` and colour `[S, 3]` of the samples, from those by the rays' colours `[R, 3]` and
-    /// transmittances `[R]`.
+    /// transmittances `[R]`, and from what else there is by the weights `[S]`.
     pub fn backward(
         &self,
         samples: &Samples,
         color: &[f32],
         by_color: &[f32],
         by_transmittance: &[f32],
+        mut by_weights: Vec<f32>,
     ) -> (Vec<f32>, Vec<f32>) {
-        let mut by_weights = vec![0.0; samples.len()];
         let mut by_values = vec![0.0; color.len()];
         let offsets = &samples.offsets;
         accumulate_backward(

