@@ -340,6 +340,8 @@ class Training:
         with torch.no_grad():
             ray, depth, points = march(origins, dirs, self.grid, jitter)
             n = len(ray)
+            if n == 0:
+                return torch.zeros(len(origins), 3), torch.ones(len(origins), 1), 0
             lengths = torch.full_like(depth, self.grid.length)
             first = torch.searchsorted(ray, torch.arange(len(origins)))
             thickness = (self.density(points) * lengths).double()

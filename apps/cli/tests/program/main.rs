@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod furniture;
 mod imagine;
+mod judging;
 mod lab;
 mod reconstruct;
 mod render;

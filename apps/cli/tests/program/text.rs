@@ -41,7 +41,7 @@ camera_dropout = 0.2
 "#;
 
 /// Pictures with several captions and a camera, and the spec `text.toml`.
-fn lab() -> Outcome<Lab> {
+pub fn lab() -> Outcome<Lab> {
     let lab = Lab::new()?;
     let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/text/bert");
     let spec = format!("{MODEL}reader = {{ kind = \"frozen\", dir = {encoder:?} }}\n");
