@@ -15,7 +15,9 @@ use dreamsmith_diffusion::run::averaged_model;
 use dreamsmith_diffusion::spec::TrainSpec;
 use dreamsmith_diffusion::text::{Captions, TextSource};
 use dreamsmith_diffusion::train::Trainer;
-use dreamsmith_nets::{ClassCondition, Precision, UNetCondition, WeightType, named_parameters};
+use dreamsmith_nets::{
+    ClassCondition, Precision, UNetCondition, WeightType, WeightedPrompt, named_parameters,
+};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -76,7 +78,7 @@ fn pictures(folder: &Path) -> Outcome<Dataset> {
 fn trainer_of(spec: TrainSpec) -> Outcome<Trainer> {
     let folder = tempfile::tempdir()?;
     let dataset = pictures(folder.path())?;
-    let captions = Captions::read(&spec, &dataset, &Device::flex(), &mut |_, _| {})?;
+    let captions = Captions::open(&spec, &dataset, &Device::flex())?;
     Ok(Trainer::new(spec, dataset, captions, Device::flex())?)
 }
 
@@ -129,7 +131,7 @@ fn told(wants: Wants, conditions: &[Condition]) -> Outcome<(Vec<f32>, Vec<f32>, 
 #[test]
 fn what_is_unknown_is_zeros_and_what_is_known_is_told() -> Outcome {
     let source = source()?;
-    let (codes, losses) = source.read(&["two red", "red"])?;
+    let (codes, losses) = source.read(&["two red", "red"].map(WeightedPrompt::plain))?;
     assert!(losses.is_empty());
     let TextCode::States {
         states: own,
@@ -173,9 +175,11 @@ fn what_is_unknown_is_zeros_and_what_is_known_is_told() -> Outcome {
 #[test]
 fn the_states_of_a_text_do_not_depend_on_those_beside_it() -> Outcome {
     let source = source()?;
-    let together = source.read(&["red", "two red and 3", "and"])?.0;
-    let alone = source.read(&["two red and 3"])?.0;
-    assert_eq!(together[1], alone[0]);
+    let together = source.read(&["red", "two red and 3", "and"].map(WeightedPrompt::plain))?.0;
+    let alone = source.read_prompt("two red and 3")?.0;
+    assert_eq!(together[1], alone);
+    let heavier = source.read_prompt("two (red:1.5) and 3")?.0;
+    assert_ne!(heavier, alone);
     Ok(())
 }
 
@@ -196,7 +200,7 @@ fn all_dropped_is_training_without_condition() -> Outcome {
         };
         let dataset = Dataset::open(folder.path(), &options)?;
         let spec = spec(head, dropout, width()?)?;
-        let captions = Captions::read(&spec, &dataset, &Device::flex(), &mut |_, _| {})?;
+        let captions = Captions::open(&spec, &dataset, &Device::flex())?;
         let mut trainer = Trainer::new(spec, dataset, captions, Device::flex())?;
         for _ in 0..3 {
             trainer.step()?;
@@ -252,9 +256,9 @@ fn a_model_folder_draws_as_the_trainer_did() -> Outcome {
     let read = Model::load(&dir, &Device::flex(), Precision::F32)?;
     let draw_with = |model: &Model| -> Outcome<Vec<Image>> {
         let text = model.text.as_ref().ok_or("no text")?;
-        let (codes, _) = text.read(&["two red"])?;
+        let (code, _) = text.read_prompt("two red")?;
         let condition = Condition::Text {
-            text: codes.first().cloned(),
+            text: Some(code),
             camera: Some(CAMERA),
         };
         let mut request = DrawRequest {
@@ -289,7 +293,7 @@ fn a_resumed_training_equals_an_unbroken_one() -> Outcome {
     let (dir, spec) = (folder.path().join("checkpoint"), first.spec().clone());
     checkpoint::save(&dir, first.state(), &spec, 4)?;
     let dataset = pictures(folder.path())?;
-    let captions = Captions::read(&spec, &dataset, &Device::flex(), &mut |_, _| {})?;
+    let captions = Captions::open(&spec, &dataset, &Device::flex())?;
     let state = checkpoint::load(&dir, &checkpoint::read_spec(&dir)?, 4, &Device::flex())?;
     let mut second = Trainer::from_state(spec, (dataset, captions), Device::flex(), state)?;
     for _ in 0..3 {
@@ -373,7 +377,7 @@ fn words_are_learned_with_the_network_and_saved_with_it() -> Outcome {
     averaged_model(&trainer)?.save(&dir, WeightType::F32)?;
     let model = Model::load(&dir, &Device::flex(), Precision::F32)?;
     let source = model.text.as_ref().ok_or("no text")?;
-    let (codes, losses) = source.read(&["red and two", "red grue"])?;
+    let (codes, losses) = source.read(&["red and two", "red grue"].map(WeightedPrompt::plain))?;
     // The captions hold seven words; the last digit is not among the six.
     assert_eq!(losses, ["`grue` is not known"]);
     let conditions = codes.into_iter().map(|code| Condition::Text {

@@ -59,8 +59,7 @@ fn lab() -> Outcome<Lab> {
 #[test]
 fn the_model_folder_holds_its_encoder() -> Outcome {
     let lab = lab()?;
-    let ended = lab.succeeds("train text.toml -o run")?;
-    assert!(ended.err.contains("17 different captions"), "{}", ended.err);
+    lab.succeeds("train text.toml -o run")?;
     let files = lab.files("run/model")?;
     for name in [
         "unet/config.json",
