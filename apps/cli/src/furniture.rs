@@ -165,7 +165,10 @@ impl Furniture {
         }
         self.write_lists(folder.path(), &records)?;
         folder.commit()?;
-        let n_held_out = records.iter().filter(|(place, _)| *place == HELD_OUT).count();
+        let n_held_out = records
+            .iter()
+            .filter(|(place, _)| *place == HELD_OUT)
+            .count();
         let words = format!(
             "wrote {} views of {n_objects} objects to {}, {n_held_out} of them held out ({} models left out)",
             records.len(),
@@ -224,7 +227,11 @@ impl Furniture {
                 let index = own ^ u64::from(view);
                 let (record, picture) = self.draw_view(&mut object, &materials, tables, index)?;
                 let combination = tables.words.holds_out(&object.name, record.colour);
-                let place = if held_out || combination { HELD_OUT } else { TRAIN };
+                let place = if held_out || combination {
+                    HELD_OUT
+                } else {
+                    TRAIN
+                };
                 let file_name = format!("{relative}/{view:03}.png");
                 create_folder(&folder.join(place).join(&relative))?;
                 let path = folder.join(place).join(&file_name);

@@ -177,7 +177,9 @@ impl Imagine {
         request.rng = self.rng;
         let camera = self.view.camera();
         if camera.is_some() && model.text.is_none() {
-            bail!("this model was trained without cameras; draw without --view, --azimuth and --elevation");
+            bail!(
+                "this model was trained without cameras; draw without --view, --azimuth and --elevation"
+            );
         }
         let condition = told(model, self.prompt.as_deref(), camera, console)?;
         request.conditions = vec![condition; count];

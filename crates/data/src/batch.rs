@@ -160,7 +160,10 @@ mod tests {
             grey += usize::from(r == g && g == b);
         }
         // Five standard deviations of 1000 draws: of one in two 79, of three in four 68.
-        assert!(white.abs_diff(500) < 82 && grey.abs_diff(750) < 68, "{white} {grey}");
+        assert!(
+            white.abs_diff(500) < 82 && grey.abs_diff(750) < 68,
+            "{white} {grey}"
+        );
     }
 
     #[test]

@@ -260,7 +260,8 @@ fn captions(emoji: &Emoji) -> Vec<String> {
     let label = emoji.label.as_str();
     let mut tags: Vec<&str> = Vec::new();
     for tag in &emoji.tags {
-        if !label.contains(tag.as_str()) && !tags.contains(&tag.as_str()) && tags.len() < MOST_TAGS {
+        if !label.contains(tag.as_str()) && !tags.contains(&tag.as_str()) && tags.len() < MOST_TAGS
+        {
             tags.push(tag);
         }
     }
@@ -347,7 +348,9 @@ mod tests {
         let emoji = Emoji {
             label: "fox".into(),
             hexcode: "1F98A".into(),
-            tags: ["animal", "fox", "animal", "face", "sly"].map(String::from).to_vec(),
+            tags: ["animal", "fox", "animal", "face", "sly"]
+                .map(String::from)
+                .to_vec(),
             group: Some(3),
         };
         let expected = [

@@ -173,8 +173,14 @@ mod tests {
             };
             let stream = &mut Stream::new(1, Purpose::Test, i);
             let captions = words.captions(&rules, shown, stream);
-            assert_eq!(captions[..2], ["a red armchair", "a red armchair, back view"]);
-            assert_eq!(captions.iter().collect::<HashSet<_>>().len(), captions.len());
+            assert_eq!(
+                captions[..2],
+                ["a red armchair", "a red armchair, back view"]
+            );
+            assert_eq!(
+                captions.iter().collect::<HashSet<_>>().len(),
+                captions.len()
+            );
             for caption in &captions {
                 assert!(caption.contains("chair"), "{caption}");
                 let says_other = ["front", "side", "above", "overhead"];
@@ -204,7 +210,9 @@ mod tests {
         };
         for i in 0..10 {
             for caption in words.captions(&rules, shown, &mut Stream::new(1, Purpose::Test, i)) {
-                let clean = !caption.contains("  ") && !caption.contains(" in ") && !caption.contains("a scissors");
+                let clean = !caption.contains("  ")
+                    && !caption.contains(" in ")
+                    && !caption.contains("a scissors");
                 assert!(clean && caption.trim() == caption, "{caption}");
             }
         }
@@ -214,7 +222,9 @@ mod tests {
     #[test]
     fn one_in_ten_of_shared_names_and_ten_combinations_are_held_out() -> Outcome {
         let words = Words::read()?;
-        let names: Vec<&str> = (0..100).map(|i| if i % 2 == 0 { "chair" } else { "one" }).collect();
+        let names: Vec<&str> = (0..100)
+            .map(|i| if i % 2 == 0 { "chair" } else { "one" })
+            .collect();
         let names = [names, vec!["lonely"]].concat();
         let held_out = words.held_out_objects(&names);
         assert_eq!(held_out.iter().filter(|h| **h).count(), 10);
@@ -225,7 +235,10 @@ mod tests {
         // Every combination begins with the word of a colour.
         for combination in &words.held_out.combinations {
             let colour = combination.split(' ').next().unwrap_or_default();
-            assert!(NamedColor::ALL.iter().any(|c| c.word() == colour), "{combination}");
+            assert!(
+                NamedColor::ALL.iter().any(|c| c.word() == colour),
+                "{combination}"
+            );
         }
         Ok(())
     }

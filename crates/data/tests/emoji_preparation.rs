@@ -168,7 +168,10 @@ fn groups_can_be_chosen() -> Outcome {
     assert_eq!((summary.pictures, summary.other_groups), (1, 3));
     let error = prepare("food", "more").err().map(|e| e.to_string());
     let error = error.unwrap_or_default();
-    assert!(error.contains("`food`") && error.contains("food-drink, people-body"), "{error}");
+    assert!(
+        error.contains("`food`") && error.contains("food-drink, people-body"),
+        "{error}"
+    );
     Ok(())
 }
 

@@ -114,9 +114,9 @@ impl Condition {
         let fits = match (self, wants) {
             (Self::Anything, _) => true,
             (Self::Class(label), Wants::Class(n)) => *label < n,
-            (Self::Text { text, .. }, Wants::Text { width, .. }) => text
-                .as_ref()
-                .is_none_or(|text| text.width() == width),
+            (Self::Text { text, .. }, Wants::Text { width, .. }) => {
+                text.as_ref().is_none_or(|text| text.width() == width)
+            }
             (Self::Class(_) | Self::Text { .. }, _) => false,
         };
         let found = match self {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
 use dreamsmith_nets::{
-    DownBlockType, PerBlock, Precision, UNet2DConditionConfig, UNet2DConfig, UpBlockType, WeightType,
+    DownBlockType, PerBlock, Precision, UNet2DConditionConfig, UNet2DConfig, UpBlockType,
+    WeightType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -449,7 +450,12 @@ impl TrainSpec {
             expect("condition.tokens", tokens, "3 to 512", fits)?;
             if let ReaderSpec::Words { size } = text.reader {
                 const SIZE: &str = "1 to 65536";
-                expect("condition.reader.size", size, SIZE, (1..=65_536).contains(&size))?;
+                expect(
+                    "condition.reader.size",
+                    size,
+                    SIZE,
+                    (1..=65_536).contains(&size),
+                )?;
             }
             let dropout = text.text_dropout;
             expect("condition.text_dropout", dropout, SHARE, is_share(dropout))?;

@@ -195,8 +195,9 @@ impl Captions {
             ReaderSpec::Frozen { dir } => TextSource::frozen(dir, text.tokens, device)?,
             ReaderSpec::Words { size } => {
                 let items = (0..dataset.len()).map(|i| dataset.item(i));
-                let captions: BTreeSet<&str> =
-                    items.flat_map(|item| item.captions.iter().map(|c| &**c)).collect();
+                let captions: BTreeSet<&str> = items
+                    .flat_map(|item| item.captions.iter().map(|c| &**c))
+                    .collect();
                 TextSource {
                     reader: Reader::Words(Vocabulary::of(captions.into_iter(), *size)),
                     tokens: text.tokens,

@@ -216,7 +216,9 @@ impl Trainer {
         let parts = self.spec.train.batch / self.spec.train.micro_batch;
         let samples: Vec<usize> = (0..parts).flat_map(|part| self.samples(part)).collect();
         let dataset = &self.dataset;
-        let captions = samples.into_iter().filter_map(|i| dataset.caption(i, seed, step).cloned());
+        let captions = samples
+            .into_iter()
+            .filter_map(|i| dataset.caption(i, seed, step).cloned());
         Ok(self.captions.read(captions)?)
     }
 

@@ -7,11 +7,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use dreamsmith_base::read_limited;
 use dreamsmith_nets::folder::CONFIG_FILE;
+use dreamsmith_nets::unet_2d_condition_config::ClassEmbedType;
 use dreamsmith_nets::{
     NetError, PerBlock, Precision, UNet2DConditionConfig, UNet2DConditionModel, UNet2DConfig,
     UNet2DModel, WeightType,
 };
-use dreamsmith_nets::unet_2d_condition_config::ClassEmbedType;
 
 use crate::condition::{CAMERA_FEATURES, Told, Wants};
 
@@ -53,12 +53,7 @@ pub enum UNet {
 
 impl UNetConfig {
     /// The network, its weights drawn from `seed`.
-    pub fn init(
-        &self,
-        seed: u64,
-        device: &Device,
-        precision: Precision,
-    ) -> Result<UNet, NetError> {
+    pub fn init(&self, seed: u64, device: &Device, precision: Precision) -> Result<UNet, NetError> {
         Ok(match self {
             Self::Plain(config) => UNet::Plain(config.init(seed, device, precision)?),
             Self::Text(config) => UNet::Text(config.init(seed, device, precision)?),
@@ -129,11 +124,19 @@ impl UNetConfig {
             }
             (Self::Plain(_), Wants::Text { .. }) => {
                 let expected = "UNet2DConditionModel, for the condition is text";
-                differs("_class_name", self.class_name().to_owned(), expected.to_owned())
+                differs(
+                    "_class_name",
+                    self.class_name().to_owned(),
+                    expected.to_owned(),
+                )
             }
             (Self::Text(_), Wants::Nothing | Wants::Class(_)) => {
                 let expected = "UNet2DModel, for the condition is not text";
-                differs("_class_name", self.class_name().to_owned(), expected.to_owned())
+                differs(
+                    "_class_name",
+                    self.class_name().to_owned(),
+                    expected.to_owned(),
+                )
             }
         }
     }

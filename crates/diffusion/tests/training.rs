@@ -51,7 +51,12 @@ fn trainer(head: &str) -> Result<Trainer, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let dataset = pictures(folder.path())?;
     let spec = TrainSpec::parse("test", &format!("{head}\n{MODEL}"))?;
-    Ok(Trainer::new(spec, dataset, Captions::default(), Device::flex())?)
+    Ok(Trainer::new(
+        spec,
+        dataset,
+        Captions::default(),
+        Device::flex(),
+    )?)
 }
 
 #[test]
