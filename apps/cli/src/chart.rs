@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Once;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use dreamsmith_base::{Image, write_png};
 use dreamsmith_diffusion::run::Metrics;
 use plotters::prelude::*;
@@ -127,6 +127,49 @@ pub fn captioned_row(pictures: &[(Image, Vec<String>)]) -> anyhow::Result<Image>
     })?;
     for (left, image, _) in places {
         sheet.paste(image, (left, GAP));
+    }
+    Ok(sheet)
+}
+
+/// Pictures row by row in a square, on white, each over its line of text. Cells are as large as the largest
+/// picture, and as wide as the longest line.
+pub fn labelled_grid(pictures: &[Image], labels: &[String]) -> anyhow::Result<Image> {
+    const GAP: u32 = 4;
+    const LINE: u32 = 16;
+    /// Of a character, at the most.
+    const ADVANCE: u32 = 8;
+    /// As for a sheet without text: 3 GB of bytes.
+    const MAX_PIXELS: u64 = 1 << 30;
+    let widest = labels.iter().map(|label| label.chars().count() as u32);
+    let widths = pictures.iter().map(Image::width);
+    let cell_width = widths.chain(widest.map(|n| n * ADVANCE)).max().unwrap_or(0) + GAP;
+    let tallest = pictures.iter().map(Image::height).max().unwrap_or(0);
+    let cell_height = tallest + LINE + GAP;
+    let columns = (pictures.len() as f64).sqrt().ceil() as u32;
+    let rows = (pictures.len() as u32).div_ceil(columns.max(1));
+    let pixels = u64::from(columns * cell_width) * u64::from(rows * cell_height);
+    if pixels > MAX_PIXELS {
+        bail!(
+            "a sheet of {pixels} pixels, expected {MAX_PIXELS} at the most; draw fewer or smaller pictures"
+        );
+    }
+    let place = |i: usize| {
+        let (column, row) = (i as u32 % columns, i as u32 / columns);
+        (column * cell_width + GAP, row * cell_height + GAP)
+    };
+    let sides = (columns * cell_width + GAP, rows * cell_height + GAP);
+    let mut sheet = with_canvas(sides.0, sides.1, |area| {
+        area.fill(&WHITE)?;
+        for (i, label) in labels.iter().enumerate() {
+            let (left, top) = place(i);
+            let style = ("sans-serif", 13).into_font().color(&BLACK);
+            let corner = (left as i32, (top + tallest + 2) as i32);
+            area.draw(&Text::new(label.clone(), corner, style))?;
+        }
+        Ok(())
+    })?;
+    for (i, picture) in pictures.iter().enumerate() {
+        sheet.paste(picture, place(i));
     }
     Ok(sheet)
 }

@@ -1,5 +1,9 @@
 //! `dreamsmith imagine`: words to a picture.
 
+mod recipe;
+mod sheet;
+mod start;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -7,35 +11,37 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::{Image, ImageLimits, grid, read_image, read_limited, write_png};
-use dreamsmith_data::CameraRecord;
+use dreamsmith_base::{Image, write_png};
 use dreamsmith_diffusion::Precision;
-use dreamsmith_diffusion::condition::Condition;
-use dreamsmith_diffusion::model::{Card, Model, weights_hash};
-use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, Rng, Start, check, draw};
+use dreamsmith_diffusion::model::Model;
+use dreamsmith_diffusion::pipeline::{DrawError, DrawRequest, DrawStep, Rng, check, draw};
 use dreamsmith_diffusion::sampler::{SampleError, Sampler};
 use dreamsmith_diffusion::spacing::Spacing;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
 use crate::output::prepare_file;
 use crate::view::View;
+use recipe::{Fingerprint, MAX_COUNT, MAX_SCALE, Recipe};
+use sheet::{Preview, enlarged, sheet};
+use start::{Given, StartFile};
 
 /// The model that ships with the program.
 const SHIPPED_MODEL: &str = "models/emoji-32";
 /// For models that do not say what they were trained at.
 const DEFAULT_SIZE: u32 = 64;
-/// A file of given noise: 64 MiB are 5,461 pictures of 3x32x32.
-const MAX_NOISE_BYTES: u64 = 1 << 26;
+/// Of `--image` without a mask: keeps the shape of things and redraws the rest.
+const DEFAULT_STRENGTH: f64 = 0.6;
 
 /// Draw pictures from a trained model
 #[derive(Args)]
 #[command(after_help = "Examples:
   dreamsmith imagine                               a picture from the shipped model
   dreamsmith imagine animals-nature --seed 7       one of a class
-  dreamsmith imagine --count 64 --grid -o all.png  a sheet of 64
+  dreamsmith imagine --count 64 --grid -o all.png  a sheet of 64, each with its seed
   dreamsmith imagine --image cat.png --strength 0.6
+  dreamsmith imagine --image cat.png --mask hat.png
+  dreamsmith imagine --from all.png -o again.png   the same again, to the byte
   dreamsmith imagine --model runs/first/model --sampler ddim:eta=0.5 --steps 50")]
 pub struct Imagine {
     /// What to draw, in words, or a class of the model; anything it knows if not given
@@ -55,9 +61,9 @@ pub struct Imagine {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// How many pictures
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     count: u32,
-    /// One sheet instead of one file for each picture
+    /// One sheet with the seed under each picture, instead of one file for each
     #[arg(long)]
     grid: bool,
     /// Sampler steps; the model's own if not given
@@ -78,7 +84,7 @@ pub struct Imagine {
     #[arg(long)]
     size: Option<u32>,
     /// Enlarge the pictures this many times for the eye, after drawing
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SCALE)))]
     scale: u32,
     /// Where noise comes from: native, or torch for what PyTorch draws on the CPU
     #[arg(long, default_value = "native", value_parser = parse_rng)]
@@ -89,33 +95,28 @@ pub struct Imagine {
     /// Start from a picture
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// How much of the picture to redraw: above 0 (little) to 1 (all)
-    #[arg(long, default_value_t = 0.6, requires = "image")]
-    strength: f64,
-}
-
-/// All that a picture depends on, as its PNG carries it.
-#[derive(Serialize)]
-struct Provenance<'a> {
-    program: &'a str,
-    version: &'a str,
-    model: String,
-    weights_blake3: String,
-    prompt: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    negative: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    camera: Option<CameraRecord>,
-    seed: u64,
-    size: u32,
-    steps: usize,
-    sampler: String,
-    schedule: String,
-    guidance: f64,
-    rng: Rng,
-    precision: Precision,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<String>,
+    /// How much of the picture to redraw: above 0 (little) to 1 (all); 0.6 if not given, 1 with a mask
+    #[arg(long, requires = "image")]
+    strength: Option<f64>,
+    /// Redraw only where this picture, as large as the other, is white; what is black stays
+    #[arg(long, value_name = "FILE", requires = "image")]
+    mask: Option<PathBuf>,
+    /// With a mask, take each step this many times: the more, the better the new part fits the old
+    #[arg(long, default_value_t = 4, value_name = "TIMES", requires = "mask")]
+    resample: u32,
+    /// Draw again what a PNG of `imagine` says it is; --model says where its model is now
+    #[arg(
+        long,
+        value_name = "PNG",
+        conflicts_with_all = [
+            "prompt", "negative", "view", "azimuth", "elevation", "seed", "count", "grid", "steps", "sampler", "schedule", "guidance", "size",
+            "scale", "rng", "init", "image",
+        ]
+    )]
+    from: Option<PathBuf>,
+    /// Write what the pictures look like by now to this PNG, again and again while they are drawn
+    #[arg(long, value_name = "FILE")]
+    preview: Option<PathBuf>,
 }
 
 impl Imagine {
@@ -125,36 +126,35 @@ impl Imagine {
         precision: Precision,
         console: &Console,
     ) -> anyhow::Result<()> {
-        let folder = match &self.model {
-            Some(folder) => folder.clone(),
-            None => shipped_model()?,
+        let again = self.from.as_deref().map(Recipe::read).transpose()?;
+        let folder = match (&self.model, &again) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(recipe)) => recipe.model.clone(),
+            (None, None) => shipped_model()?,
         };
+        let precision = again.as_ref().map_or(precision, |recipe| recipe.precision);
         let model = Model::load(&folder, device, precision)?;
-        let request = self.request(&model, console)?;
+        let fingerprint = Fingerprint::of(&model, &folder)?;
+        let recipe = match again {
+            None => self.recipe(&folder, &model, fingerprint, precision)?,
+            Some(recipe) => {
+                recipe.check_model(&folder, &fingerprint)?;
+                recipe.of_this_version(console)
+            }
+        };
+        let request = recipe.request(&model, console)?;
         check(&model, &request)?;
-        let stop = stop_flag(console)?;
+        let drawing = Drawing {
+            recipe,
+            request,
+            model,
+        };
         if self.guidance.is_some() && self.prompt.is_none() {
             console.note("--guidance does nothing without a prompt");
         }
         prepare_file(&self.output)?;
-        let bar = console.bar(0, "steps");
-        let images = draw(&model, &request, device, &|step| {
-            bar.set_length(step.total as u64);
-            bar.set_position(step.done as u64);
-            match stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        bar.finish_and_clear();
-        let images = match images {
-            Err(DrawError::Sample(SampleError::Stopped { .. })) => {
-                bail!("stopped; nothing was written")
-            }
-            images => self.enlarged(images?)?,
-        };
-        let provenance = self.provenance(&folder, &request, precision)?;
-        let written = self.write(&images, &request, provenance)?;
+        let images = self.draw(&drawing, device, console)?;
+        let written = self.write(&images, &drawing)?;
         let names: Vec<String> = written
             .iter()
             .map(|path| path.display().to_string())
@@ -165,151 +165,139 @@ impl Imagine {
         };
         console.result(
             &words,
-            &json!({"command": "imagine", "files": names, "seeds": request.seeds}),
+            &json!({"command": "imagine", "files": names, "seeds": drawing.request.seeds}),
         );
         Ok(())
     }
 
-    fn request(&self, model: &Model, console: &Console) -> anyhow::Result<DrawRequest> {
-        let size = self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE);
-        let count = self.count as usize;
-        let mut request = DrawRequest::new(&model.card, self.seed, count, size);
-        request.rng = self.rng;
-        let camera = self.view.camera();
-        if camera.is_some() && model.text.is_none() {
-            bail!(
-                "this model was trained without cameras; draw without --view, --azimuth and --elevation"
-            );
-        }
-        let condition = told(model, self.prompt.as_deref(), camera, console)?;
-        request.conditions = vec![condition; count];
-        request.negative = told(model, self.negative.as_deref(), None, console)?;
-        let sample = &mut request.sample;
-        sample.steps = self.steps.unwrap_or(sample.steps);
-        sample.sampler = self.sampler.unwrap_or(sample.sampler);
-        sample.spacing = self.schedule.unwrap_or(sample.spacing);
-        sample.guidance.scale = self.guidance.unwrap_or(sample.guidance.scale);
-        if let Some(path) = &self.init {
-            request.start = Start::Given(read_noise(path, count, size, model.card.patch_size)?);
-        }
-        if let Some(path) = &self.image {
-            let picture = read_image(path, &ImageLimits::default())?.over([255; 3]);
-            let side = picture.width().min(picture.height());
-            let corner = ((picture.width() - side) / 2, (picture.height() - side) / 2);
-            request.start = Start::Picture {
-                pixels: picture
-                    .crop(corner, (side, side))?
-                    .resize(size, size)?
-                    .to_signed(),
-                strength: self.strength,
-            };
-        }
-        Ok(request)
-    }
-
-    fn enlarged(&self, images: Vec<Image>) -> anyhow::Result<Vec<Image>> {
-        if self.scale == 1 {
-            return Ok(images);
-        }
-        let larger =
-            |image: &Image| image.resize(image.width() * self.scale, image.height() * self.scale);
-        Ok(images.iter().map(larger).collect::<Result<_, _>>()?)
-    }
-
-    fn provenance(
+    /// The arguments, and what the model says where they are silent.
+    fn recipe(
         &self,
         folder: &Path,
-        request: &DrawRequest,
+        model: &Model,
+        fingerprint: Fingerprint,
         precision: Precision,
-    ) -> anyhow::Result<Provenance<'_>> {
-        let start = match (&self.init, &self.image) {
-            (Some(path), _) => Some(format!("noise of {}", path.display())),
-            (_, Some(path)) => Some(format!("{} at strength {}", path.display(), self.strength)),
-            (None, None) => None,
-        };
-        Ok(Provenance {
-            program: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            model: folder.display().to_string(),
-            weights_blake3: weights_hash(folder)?,
-            prompt: self.prompt.as_deref(),
-            negative: self.negative.as_deref(),
+    ) -> anyhow::Result<Recipe> {
+        let own = &model.card.sample;
+        Ok(Recipe {
+            program: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: folder.to_path_buf(),
+            weights_blake3: fingerprint.weights,
+            card_blake3: fingerprint.card,
+            prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
             camera: self.view.camera(),
             seed: self.seed,
-            size: request.size,
-            steps: request.sample.steps,
-            sampler: request.sample.sampler.to_string(),
-            schedule: request.sample.spacing.to_string(),
-            guidance: request.sample.guidance.scale,
-            rng: request.rng,
+            count: self.count,
+            size: self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE),
+            scale: self.scale,
+            steps: self.steps.unwrap_or(own.steps),
+            sampler: self.sampler.unwrap_or(own.sampler).to_string(),
+            schedule: self.schedule.unwrap_or(own.spacing).to_string(),
+            guidance: self.guidance.unwrap_or(own.guidance.scale),
+            rng: self.rng,
             precision,
-            start,
+            start: self.start()?,
         })
     }
 
-    fn write(
-        &self,
-        images: &[Image],
-        request: &DrawRequest,
-        mut provenance: Provenance<'_>,
-    ) -> anyhow::Result<Vec<PathBuf>> {
-        let text = |provenance: &Provenance<'_>| -> anyhow::Result<[(&str, String); 1]> {
-            Ok([("dreamsmith", serde_json::to_string(provenance)?)])
+    fn start(&self) -> anyhow::Result<Option<StartFile>> {
+        if let Some(path) = &self.init {
+            let of = self.count as usize;
+            let file = Given::new(path)?;
+            return Ok(Some(StartFile::Noise { file, first: 0, of }));
+        }
+        let Some(path) = &self.image else {
+            return Ok(None);
         };
-        if self.grid || images.len() == 1 {
-            let columns = (images.len() as f64).sqrt().ceil() as usize;
-            let sheet = match images {
-                [image] => image.clone(),
-                images => grid(images, columns, 2 * self.scale)?,
-            };
-            write_png(&self.output, &sheet, &text(&provenance)?)?;
+        let picture = Given::new(path)?;
+        Ok(Some(match &self.mask {
+            None => StartFile::Picture {
+                picture,
+                strength: self.strength.unwrap_or(DEFAULT_STRENGTH),
+            },
+            Some(mask) => StartFile::Masked {
+                picture,
+                mask: Given::new(mask)?,
+                strength: self.strength.unwrap_or(1.0),
+                times: self.resample,
+            },
+        }))
+    }
+
+    fn draw(
+        &self,
+        drawing: &Drawing,
+        device: &Device,
+        console: &Console,
+    ) -> anyhow::Result<Vec<Image>> {
+        let Drawing {
+            recipe,
+            request,
+            model,
+        } = drawing;
+        let preview = match &self.preview {
+            None => None,
+            Some(path) => {
+                prepare_file(path)?;
+                let sides = (request.size, recipe.scale);
+                Some(Preview::new(path, &request.seeds, sides)?)
+            }
+        };
+        let stop = stop_flag(console)?;
+        let bar = console.bar(0, "steps");
+        let images = draw(model, request, device, &|step: &DrawStep<'_>| {
+            bar.set_length(step.total as u64);
+            bar.set_position(step.done as u64);
+            match stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => preview
+                    .as_ref()
+                    .map_or(ControlFlow::Continue(()), |preview| preview.see(step)),
+            }
+        });
+        bar.finish_and_clear();
+        match (images, preview) {
+            (Err(DrawError::Sample(SampleError::Stopped { .. })), preview) => {
+                preview.map_or(Ok(()), Preview::fault)?;
+                bail!("stopped; nothing was written")
+            }
+            (images, None) => Ok(images?),
+            (images, Some(preview)) => {
+                let images = images?;
+                preview.write(&images)?;
+                Ok(images)
+            }
+        }
+    }
+
+    fn write(&self, images: &[Image], drawing: &Drawing) -> anyhow::Result<Vec<PathBuf>> {
+        let Drawing {
+            recipe, request, ..
+        } = drawing;
+        let images = enlarged(images, recipe.scale)?;
+        if self.grid || self.from.is_some() || images.len() == 1 {
+            let sheet = sheet(&images, &request.seeds)?;
+            write_png(&self.output, &sheet, &recipe.text()?)?;
             return Ok(vec![self.output.clone()]);
         }
         let mut written = vec![];
-        for (image, &seed) in images.iter().zip(&request.seeds) {
-            provenance.seed = seed;
-            let path = with_seed(&self.output, seed);
-            write_png(&path, image, &text(&provenance)?)?;
+        for (i, image) in images.iter().enumerate() {
+            let recipe = recipe.of_one(i);
+            let path = with_seed(&self.output, recipe.seed);
+            write_png(&path, image, &recipe.text()?)?;
             written.push(path);
         }
         Ok(written)
     }
 }
 
-/// What the model is told for `prompt` and `camera`.
-fn told(
-    model: &Model,
-    prompt: Option<&str>,
-    camera: Option<CameraRecord>,
-    console: &Console,
-) -> anyhow::Result<Condition> {
-    let prompt = prompt.filter(|prompt| !prompt.trim().is_empty());
-    if prompt.is_none() && camera.is_none() {
-        return Ok(Condition::Anything);
-    }
-    let text = match (prompt, &model.text) {
-        (Some(prompt), None) => return label(&model.card, prompt),
-        (Some(prompt), Some(source)) => {
-            let (code, losses) = source.read_prompt(prompt)?;
-            losses.iter().for_each(|loss| console.note(loss));
-            Some(code)
-        }
-        (None, _) => None,
-    };
-    Ok(Condition::Text { text, camera })
-}
-
-fn label(card: &Card, prompt: &str) -> anyhow::Result<Condition> {
-    match card.classes.iter().position(|class| class == prompt) {
-        Some(label) => Ok(Condition::Class(label as u32)),
-        None if card.classes.is_empty() => {
-            bail!("`{prompt}`: this model has no classes; draw without a prompt")
-        }
-        None => bail!(
-            "`{prompt}` is no class of this model, expected one of {}",
-            card.classes.join(", ")
-        ),
-    }
+/// What is drawn, in words and in numbers, and from what.
+struct Drawing {
+    recipe: Recipe,
+    request: DrawRequest,
+    model: Model,
 }
 
 fn parse_rng(text: &str) -> Result<Rng, String> {
@@ -337,32 +325,4 @@ fn with_seed(path: &Path, seed: u64) -> PathBuf {
         true => path.with_file_name(format!("{stem}-{seed}.png")),
         false => path.with_file_name(format!("{stem}-{seed}.{extension}")),
     }
-}
-
-fn read_noise(path: &Path, count: usize, size: u32, patch: u32) -> anyhow::Result<Vec<Vec<f32>>> {
-    let bytes = read_limited(path, MAX_NOISE_BYTES)?;
-    let name = path.display();
-    let file = safetensors::SafeTensors::deserialize(&bytes)
-        .with_context(|| format!("`{name}` is no safetensors file"))?;
-    let noise = file
-        .tensor("noise")
-        .with_context(|| format!("`{name}` has no tensor `noise`"))?;
-    let (side, channels) = ((size / patch) as usize, (3 * patch * patch) as usize);
-    let wanted = [count, channels, side, side];
-    if noise.shape() != wanted || noise.dtype() != safetensors::Dtype::F32 {
-        bail!(
-            "`{name}`: `noise` is {:?} of {:?}, expected {wanted:?} of F32",
-            noise.shape(),
-            noise.dtype()
-        );
-    }
-    let (values, _) = noise.data().as_chunks::<4>();
-    let values: Vec<f32> = values
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
-    Ok(values
-        .chunks(values.len() / count)
-        .map(<[f32]>::to_vec)
-        .collect())
 }

@@ -1,7 +1,7 @@
 //! From where a picture is to be seen: a word, or angles.
 
 use clap::{Args, ValueEnum};
-use dreamsmith_data::CameraRecord;
+use dreamsmith_data::{CameraRecord, ViewWord};
 
 /// The angle of view that most pictures of objects have, in degrees, and how far away that is from an object of
 /// radius 1 that fills the picture.
@@ -17,6 +17,37 @@ pub enum Side {
     Side,
     Back,
     Overhead,
+}
+
+impl Side {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Front, Self::Side, Self::Back, Self::Overhead];
+
+    /// As captions call it.
+    pub fn word(self) -> ViewWord {
+        match self {
+            Self::Front => ViewWord::Front,
+            Self::Side => ViewWord::Side,
+            Self::Back => ViewWord::Back,
+            Self::Overhead => ViewWord::Overhead,
+        }
+    }
+
+    /// A camera that sees an object from there.
+    pub fn camera(self) -> CameraRecord {
+        let (azimuth, elevation) = match self {
+            Self::Front => (0.0, ELEVATION),
+            Self::Side => (90.0, ELEVATION),
+            Self::Back => (180.0, ELEVATION),
+            Self::Overhead => (0.0, 65.0),
+        };
+        CameraRecord {
+            azimuth,
+            elevation,
+            distance: MARGIN / (FOV.to_radians() / 2.0).sin(),
+            fov: FOV,
+        }
+    }
 }
 
 /// The camera, if the model was trained with one.
@@ -36,18 +67,14 @@ pub struct View {
 impl View {
     /// The camera that was asked for, if any was.
     pub fn camera(&self) -> Option<CameraRecord> {
-        let usual = match self.view {
-            None if self.azimuth.is_none() && self.elevation.is_none() => return None,
-            None | Some(Side::Front) => (0.0, ELEVATION),
-            Some(Side::Side) => (90.0, ELEVATION),
-            Some(Side::Back) => (180.0, ELEVATION),
-            Some(Side::Overhead) => (0.0, 65.0),
-        };
+        if self.view.is_none() && self.azimuth.is_none() && self.elevation.is_none() {
+            return None;
+        }
+        let usual = self.view.unwrap_or(Side::Front).camera();
         Some(CameraRecord {
-            azimuth: self.azimuth.unwrap_or(usual.0),
-            elevation: self.elevation.unwrap_or(usual.1),
-            distance: MARGIN / (FOV.to_radians() / 2.0).sin(),
-            fov: FOV,
+            azimuth: self.azimuth.unwrap_or(usual.azimuth),
+            elevation: self.elevation.unwrap_or(usual.elevation),
+            ..usual
         })
     }
 }

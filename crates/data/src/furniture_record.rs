@@ -96,7 +96,7 @@ pub enum ViewWord {
 }
 
 impl ViewWord {
-    /// The word for a camera; degrees, azimuth 0 is the front [Poole22, section 3.2].
+    /// The word for a camera; degrees, azimuth 0 is the front [Poole22] section 3.2.
     pub fn of(azimuth: f32, elevation: f32) -> Self {
         let off_front = (azimuth + 180.0).rem_euclid(360.0) - 180.0;
         match off_front.abs() {

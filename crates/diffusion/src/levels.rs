@@ -196,6 +196,14 @@ impl Levels {
         Sigma(self.halfway[step.index])
     }
 
+    /// The levels of `step` only, which must be one of these.
+    pub(crate) fn step_alone(&self, step: Step) -> Self {
+        Self {
+            sigmas: vec![step.sigma, step.next],
+            halfway: vec![self.halfway[step.index]],
+        }
+    }
+
     /// The last part of the levels, for a start from an image: `strength` of the steps remain, at least one.
     /// Strength 1 keeps all; as in the reference, the number of steps is rounded down.
     pub fn from_strength(&self, strength: f64) -> Result<Self, LevelsError> {

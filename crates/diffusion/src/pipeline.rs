@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{Condition, Told};
 use crate::denoise::{Denoise, Denoiser, Network, Noise, SampleStep, Watch};
 use crate::guidance::{Guidance, GuidanceError, Guided};
+use crate::inpaint::{Inpainted, Resampled};
 use crate::levels::{Levels, LevelsError};
 use crate::model::{Card, Model};
 use crate::noise::{NativeNoise, TorchNoise};
@@ -23,6 +24,8 @@ use crate::threshold::{ThresholdError, Thresholded};
 use crate::unet::UNet;
 use crate::workers::{Workers, is_cpu};
 
+/// More than the ten of [Lugmayr22] times ten are a mistake.
+const MAX_TIMES: u32 = 100;
 /// Images larger than this are a mistake for a network in pixel space.
 const MAX_SIDE: usize = 4096;
 
@@ -50,6 +53,17 @@ pub enum Start {
         pixels: Vec<f32>,
         /// Above 0 (keeps the picture) to 1 (forgets it).
         strength: f64,
+    },
+    /// A picture of which a part is redrawn, from where `strength` of the way has noised it.
+    Masked {
+        /// The picture, as above.
+        pixels: Vec<f32>,
+        /// [H, W]: 0 where the picture stays, 1 where it is redrawn, and between them where both are mixed.
+        mask: Vec<f32>,
+        /// As above; 1 draws the part without a look at what it was.
+        strength: f64,
+        /// How often each step is taken, 1 to 100: more make the part fit better to the rest.
+        times: u32,
     },
 }
 
@@ -91,11 +105,24 @@ impl DrawRequest {
 
 /// A step of one image, or of all where they are drawn together.
 #[derive(Clone, Copy, Debug)]
-pub struct DrawStep {
+pub struct DrawStep<'a> {
     /// Steps done, over all images.
     pub done: usize,
     /// Steps in all.
     pub total: usize,
+    /// Place in the request of the first image that this step is of.
+    pub first: usize,
+    /// The guess of x0 as the network has it, [B, 3 p^2, H/p, W/p].
+    denoised: &'a Tensor<4>,
+    /// Side of the images in pixels, and of their patches (p).
+    sides: (usize, usize),
+}
+
+impl DrawStep<'_> {
+    /// What the images of this step would be if their noise were gone now.
+    pub fn guesses(&self) -> Result<Vec<Image>, ImageError> {
+        pictures(self.denoised, self.sides)
+    }
 }
 
 /// Why no picture came out.
@@ -145,14 +172,14 @@ pub fn draw(
     model: &Model,
     request: &DrawRequest,
     device: &Device,
-    watch: &(dyn Fn(&DrawStep) -> ControlFlow<()> + Sync),
+    watch: &(dyn Fn(&DrawStep<'_>) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<Image>, DrawError> {
     check(model, request)?;
     let levels = levels(&model.precondition, request)?;
     let count = request.seeds.len();
     let chunk = if is_cpu(device) { 1 } else { count.max(1) };
     let chunks = count.div_ceil(chunk);
-    let total = levels.n_steps() * chunks;
+    let total = sampler(request).n_steps(&levels) * chunks;
     let done = AtomicUsize::new(0);
     let job = Job {
         model,
@@ -162,9 +189,15 @@ pub fn draw(
     };
     let images = Workers::new(device, chunks)?.map(chunks, |i| {
         let range = i * chunk..((i + 1) * chunk).min(count);
-        job.draw(range, &mut |_: &SampleStep<'_>| {
-            let done = 1 + done.fetch_add(1, Ordering::Relaxed);
-            watch(&DrawStep { done, total })
+        let first = range.start;
+        job.draw(range, &mut |step: &SampleStep<'_>| {
+            watch(&DrawStep {
+                done: 1 + done.fetch_add(1, Ordering::Relaxed),
+                total,
+                first,
+                denoised: step.denoised,
+                sides: (request.size as usize, model.card.patch_size as usize),
+            })
         })
     });
     let images: Result<Vec<Vec<Image>>, DrawError> = images.into_iter().collect();
@@ -184,7 +217,8 @@ impl Job<'_> {
     fn draw(&self, range: Range<usize>, watch: &mut dyn Watch) -> Result<Vec<Image>, DrawError> {
         let side = self.request.size as usize;
         let patch = self.model.card.patch_size as usize;
-        let shape = [range.len(), 3 * patch * patch, side / patch, side / patch];
+        let count = range.len();
+        let shape = [count, 3 * patch * patch, side / patch, side / patch];
         let seeds = &self.request.seeds[range.clone()];
         let mut noise: Box<dyn Noise> = match self.request.rng {
             Rng::Native => Box::new(NativeNoise::new(seeds)),
@@ -197,9 +231,8 @@ impl Job<'_> {
                 let eps = tensor(eps[range.clone()].concat());
                 eps.mul_scalar(self.levels.first().0.hypot(1.0))
             }
-            Start::Picture { pixels, .. } => {
-                let x0 = to_patches(pixels, side, patch).repeat(range.len());
-                let x0 = tensor(x0);
+            Start::Picture { pixels, .. } | Start::Masked { pixels, .. } => {
+                let x0 = tensor(to_patches(pixels, side, patch).repeat(count));
                 self.levels.noised(x0, noise.as_mut())
             }
         };
@@ -214,15 +247,16 @@ impl Job<'_> {
             Box::new(Guided::new(cond, uncond, Guidance::new(sample.guidance)?))
         };
         let net = Thresholded::new(net, sample.threshold)?;
-        let x = sample
-            .sampler
-            .run(&net, x, self.levels, noise.as_mut(), watch)?;
-        let values: Vec<f32> = x.to_data().iter::<f32>().collect();
-        let image = |values: &[f32]| {
-            Image::from_signed(&from_patches(values, side, patch), side as u32, side as u32)
+        let net: Box<dyn Denoise> = match &self.request.start {
+            Start::Masked { pixels, mask, .. } => {
+                let all = |image: &[f32]| tensor(to_patches(image, side, patch).repeat(count));
+                Box::new(Inpainted::new(net, all(pixels), all(&mask.repeat(3))))
+            }
+            Start::Noise | Start::Given(_) | Start::Picture { .. } => Box::new(net),
         };
-        let images: Result<_, _> = values.chunks_exact(3 * side * side).map(image).collect();
-        Ok(images?)
+        let sampler = sampler(self.request);
+        let x = sampler.run(&net, x, self.levels, noise.as_mut(), watch)?;
+        Ok(pictures(&x, (side, patch))?)
     }
 
     fn denoiser(&self, conditions: &[Condition]) -> Denoiser<Conditioned<'_>> {
@@ -232,6 +266,15 @@ impl Job<'_> {
         };
         Denoiser::new(network, self.model.precondition.clone())
     }
+}
+
+/// The images in `x` [B, 3 p^2, S/p, S/p], of side S and in patches of p.
+fn pictures(x: &Tensor<4>, (side, patch): (usize, usize)) -> Result<Vec<Image>, ImageError> {
+    let values: Vec<f32> = x.to_data().iter::<f32>().collect();
+    let image = |values: &[f32]| {
+        Image::from_signed(&from_patches(values, side, patch), side as u32, side as u32)
+    };
+    values.chunks_exact(3 * side * side).map(image).collect()
 }
 
 /// A network with what its batch is to show.
@@ -246,10 +289,22 @@ impl Network for Conditioned<'_> {
     }
 }
 
+fn sampler(request: &DrawRequest) -> Resampled {
+    Resampled {
+        sampler: request.sample.sampler,
+        times: match request.start {
+            Start::Masked { times, .. } => times,
+            Start::Noise | Start::Given(_) | Start::Picture { .. } => 1,
+        },
+    }
+}
+
 fn levels(precondition: &Precondition, request: &DrawRequest) -> Result<Levels, DrawError> {
     let levels = precondition.levels(request.sample.spacing, request.sample.steps)?;
     match request.start {
-        Start::Picture { strength, .. } => Ok(levels.from_strength(strength)?),
+        Start::Picture { strength, .. } | Start::Masked { strength, .. } => {
+            Ok(levels.from_strength(strength)?)
+        }
         Start::Noise | Start::Given(_) => Ok(levels),
     }
 }
@@ -291,6 +346,17 @@ fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
         }
         Start::Given(eps) => eps.iter().map(Vec::len).collect(),
         Start::Picture { pixels, .. } => vec![pixels.len()],
+        Start::Masked { times, .. } if !(1..=MAX_TIMES).contains(times) => {
+            let expected = format!("1 to {MAX_TIMES}");
+            return unfit("how often a step is taken", times.to_string(), expected);
+        }
+        Start::Masked { pixels, mask, .. } => {
+            if let Some(value) = mask.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+                let expected = "0 (stays) to 1 (is redrawn)";
+                return unfit("a value of the mask", value.to_string(), expected.into());
+            }
+            vec![pixels.len(), 3 * mask.len()]
+        }
     };
     match given.into_iter().find(|len| *len != values) {
         Some(len) => unfit(

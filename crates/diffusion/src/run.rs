@@ -290,7 +290,7 @@ fn draw_grid(
     if count == 0 {
         return Ok(());
     }
-    let go_on = |_: &_| match stop.load(Ordering::Relaxed) {
+    let go_on = |_: &pipeline::DrawStep<'_>| match stop.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     };

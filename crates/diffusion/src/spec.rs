@@ -494,7 +494,7 @@ impl TrainSpec {
     }
 }
 
-fn expect(
+pub(crate) fn expect(
     key: &'static str,
     found: impl ToString,
     expected: &'static str,
@@ -518,7 +518,7 @@ fn edm_sigma_max() -> f64 {
     SigmaRange::EDM.max().0
 }
 
-fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
+pub(crate) fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
     let fits = value > 0.0 && value.is_finite();
     expect(key, value, "a finite number above 0", fits).map(|()| value)
 }

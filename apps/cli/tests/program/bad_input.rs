@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use dreamsmith_base::{Image, write_png};
+
 use crate::lab::{Ended, Lab, Outcome};
 
 /// A PNG that says it is 100,000 pixels wide and high.
@@ -209,7 +211,8 @@ fn runs_that_cannot_start_or_go_on() -> Outcome {
 #[test]
 fn values_that_imagine_cannot_use() -> Outcome {
     let lab = Lab::trained()?;
-    let cases: [(&str, i32, &[&str]); 24] = [
+    write_png(&lab.path("large.png"), &Image::filled(9, 8, [255; 3])?, &[])?;
+    let cases: [(&str, i32, &[&str]); 32] = [
         ("--steps 0", 1, &["steps", "found 0"]),
         ("--guidance nan", 1, &["guidance", "NaN", "finite"]),
         ("red --guidance nan", 1, &["guidance", "NaN", "finite"]),
@@ -235,6 +238,38 @@ fn values_that_imagine_cannot_use() -> Outcome {
             "--image pictures/00.png --strength 0",
             1,
             &["strength", "more than 0"],
+        ),
+        (
+            "--image pictures/00.png --strength 1.5",
+            1,
+            &["strength", "1.5", "at most 1"],
+        ),
+        ("--strength 0.5", 2, &["required arguments"]),
+        ("--mask pictures/00.png", 2, &["required arguments"]),
+        (
+            "--image pictures/00.png --mask nowhere.png",
+            1,
+            &["`nowhere.png` does not exist"],
+        ),
+        (
+            "--image pictures/00.png --mask large.png",
+            1,
+            &["`large.png` is 9x8", "expected 8x8", "`pictures/00.png`"],
+        ),
+        (
+            "--image pictures/00.png --mask pictures/00.png --resample 0",
+            1,
+            &["a step is taken is 0", "1 to 100"],
+        ),
+        (
+            "--image pictures/00.png --mask pictures/00.png --strength 0",
+            1,
+            &["strength", "more than 0"],
+        ),
+        (
+            "--image pictures/00.png --resample 2",
+            2,
+            &["required arguments"],
         ),
         ("--init spec.toml", 1, &["`spec.toml`", "safetensors"]),
         (

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use dreamsmith_base::{Image, ImageLimits, read_image, read_png_text};
+use dreamsmith_base::{Image, ImageLimits, read_image, read_png_text, write_png};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use crate::lab::{Ended, Lab, Outcome};
@@ -109,6 +110,157 @@ fn a_sheet_an_enlargement_and_a_start_from_a_picture() -> Outcome {
     };
     assert!(distance("0.05")? < distance("1")?);
     Ok(())
+}
+
+/// Everything a drawing can depend on, and the file that it ends up in.
+const RECIPES: [(&str, &str); 6] = [
+    (
+        "red --sampler ddim:eta=0.5 --guidance 2.5 --rng torch",
+        "drawn.png",
+    ),
+    ("--count 5 --grid --scale 3 --schedule karras", "drawn.png"),
+    ("blue --count 3 --seed 7", "drawn-8.png"),
+    (
+        "--image pictures/00.png --strength 0.3 --precision bf16",
+        "drawn.png",
+    ),
+    (
+        "--image pictures/01.png --mask mask.png --resample 2 --count 2",
+        "drawn-1.png",
+    ),
+    ("--init noise.safetensors --count 2 --size 8", "drawn-1.png"),
+];
+
+/// A lab with a model, a mask that keeps the left half, and two noises.
+fn lab_with_files() -> Outcome<Lab> {
+    let lab = Lab::trained()?;
+    let pixel = |place: usize| [if place % 8 < 4 { 0 } else { 255 }; 3];
+    let mask = Image::new(8, 8, (0..64).flat_map(pixel).collect())?;
+    write_png(&lab.path("mask.png"), &mask, &[])?;
+    let noise: Vec<u8> = (0..2 * 3 * 64)
+        .flat_map(|i| ((i % 13) as f32 / 6.0 - 1.0).to_le_bytes())
+        .collect();
+    let noise = TensorView::new(Dtype::F32, vec![2, 3, 8, 8], &noise)?;
+    lab.write(
+        "noise.safetensors",
+        safetensors::serialize([("noise", noise)], None)?,
+    )?;
+    Ok(lab)
+}
+
+#[test]
+fn from_repeats_every_byte() -> Outcome {
+    let lab = lab_with_files()?;
+    for (arguments, name) in RECIPES {
+        lab.succeeds(&format!(
+            "imagine {arguments} --model run/model --steps 4 -o drawn.png"
+        ))?;
+        lab.succeeds(&format!("imagine --from {name} -o again.png --threads 1"))?;
+        let read = |name| std::fs::read(lab.path(name));
+        assert!(read(name)? == read("again.png")?, "{arguments}");
+    }
+    Ok(())
+}
+
+#[test]
+fn from_refuses_what_has_changed() -> Outcome {
+    let lab = lab_with_files()?;
+    lab.succeeds("imagine --model run/model --steps 2 --image pictures/00.png -o a.png")?;
+    lab.fails("imagine --from nowhere.png", 1, &["`nowhere.png`"])?;
+    lab.fails(
+        "imagine --from spec.toml",
+        1,
+        &["`spec.toml`", "not a picture"],
+    )?;
+    lab.fails(
+        "imagine --from mask.png",
+        1,
+        &["`mask.png`", "how it was drawn"],
+    )?;
+    lab.fails("imagine --from a.png --seed 3", 2, &["--from", "--seed"])?;
+
+    // A picture that claims what no argument may say.
+    let (_, text) = read_png_text(&lab.path("a.png"))?.remove(0);
+    for (old, new, words) in [
+        (
+            "\"count\":1,",
+            "\"count\":4000000000,",
+            ["its count", "4000000000"],
+        ),
+        ("\"scale\":1,", "\"scale\":0,", ["its scale", "1 to 64"]),
+        (
+            "\"steps\":2,",
+            "\"stops\":2,",
+            ["`b.png`", "another version"],
+        ),
+        ("dpmpp-2m", "magic", ["magic", "ddim"]),
+    ] {
+        assert!(text.contains(old), "{old} in {text}");
+        let image = Image::filled(8, 8, [9; 3])?;
+        let text = [("dreamsmith", text.replacen(old, new, 1))];
+        write_png(&lab.path("b.png"), &image, &text)?;
+        lab.fails("imagine --from b.png", 1, &words)?;
+    }
+
+    let picture = std::fs::read(lab.path("pictures/00.png"))?;
+    lab.write(
+        "pictures/00.png",
+        std::fs::read(lab.path("pictures/01.png"))?,
+    )?;
+    lab.fails("imagine --from a.png", 1, &["`pictures/00.png`", "BLAKE3"])?;
+    lab.write("pictures/00.png", picture)?;
+
+    std::fs::rename(lab.path("run/model"), lab.path("moved"))?;
+    lab.fails(
+        "imagine --from a.png",
+        1,
+        &["`run/model`", "no such folder"],
+    )?;
+    lab.succeeds("imagine --from a.png --model moved")?;
+    lab.replace("moved/dreamsmith.json", "\"scale\": 1.0", "\"scale\": 2.0")?;
+    lab.fails(
+        "imagine --from a.png --model moved",
+        1,
+        &["`moved`", "card"],
+    )
+}
+
+#[test]
+fn a_mask_keeps_what_is_black() -> Outcome {
+    let lab = lab_with_files()?;
+    let start = pixels(&lab, "pictures/02.png")?;
+    for sampler in ["dpmpp-2m", "heun", "euler-ancestral", "unipc", "lcm"] {
+        for resample in [1, 2] {
+            lab.succeeds(&format!(
+                "imagine green --model run/model --steps 4 --sampler {sampler} --image pictures/02.png \
+                 --mask mask.png --resample {resample} -o masked.png"
+            ))?;
+            let drawn = pixels(&lab, "masked.png")?;
+            let pairs = drawn
+                .rgb()
+                .chunks_exact(12)
+                .zip(start.rgb().chunks_exact(12));
+            let (kept, redrawn): (Vec<_>, Vec<_>) =
+                pairs.enumerate().partition(|(i, _)| i % 2 == 0);
+            assert!(kept.iter().all(|(_, (a, b))| a == b), "{sampler}");
+            assert!(redrawn.iter().any(|(_, (a, b))| a != b), "{sampler}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_preview_ends_as_the_pictures() -> Outcome {
+    let lab = Lab::trained()?;
+    lab.succeeds(
+        "imagine --model run/model --steps 4 --count 3 --scale 2 --grid -o sheet.png --preview new/preview.png",
+    )?;
+    assert!(pixels(&lab, "new/preview.png")? == pixels(&lab, "sheet.png")?);
+    lab.fails(
+        "imagine --model run/model --preview pictures",
+        1,
+        &["`pictures` is a folder"],
+    )
 }
 
 #[test]

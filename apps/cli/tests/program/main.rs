@@ -3,8 +3,10 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod furniture;
 mod imagine;
 mod lab;
+mod reconstruct;
 mod render;
 mod resume;
 mod rooms;

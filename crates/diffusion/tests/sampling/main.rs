@@ -3,6 +3,7 @@
 
 mod batch;
 mod conformance;
+mod from_pictures;
 mod golden;
 mod guidance;
 mod levels;

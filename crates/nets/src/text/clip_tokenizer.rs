@@ -24,8 +24,13 @@ pub(crate) fn paths(folder: &Path) -> Option<[PathBuf; 2]> {
     paths.iter().all(|path| path.is_file()).then_some(paths)
 }
 
-/// The tokenizer.json of both files, each of at most `max_bytes`.
-pub(crate) fn read([vocab, merges]: &[PathBuf; 2], max_bytes: u64) -> Result<Vec<u8>, NetError> {
+/// The tokenizer.json of both files, each of at most `max_bytes`. Those of `others` that are words are never
+/// parts of words, as transformers has it for what fills texts up.
+pub(crate) fn read(
+    [vocab, merges]: &[PathBuf; 2],
+    max_bytes: u64,
+    others: &[String],
+) -> Result<Vec<u8>, NetError> {
     let broken = |problem: &str| NetError::Tokenizer {
         path: vocab.clone(),
         problem: problem.to_owned(),
@@ -48,10 +53,15 @@ pub(crate) fn read([vocab, merges]: &[PathBuf; 2], max_bytes: u64) -> Result<Vec
             "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         })
     };
+    let mut added = vec![special(start, START), special(end, END)];
+    let others = others
+        .iter()
+        .filter(|word| ![START, END].contains(&word.as_str()));
+    added.extend(others.filter_map(|word| Some(special(id(word)?, word))));
     let level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let whole = json!({
         "version": "1.0",
-        "added_tokens": [special(start, START), special(end, END)],
+        "added_tokens": added,
         "normalizer": {"type": "Sequence", "normalizers": [
             {"type": "NFC"},
             {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},

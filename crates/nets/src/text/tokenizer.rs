@@ -36,6 +36,7 @@ pub(crate) struct PromptTokenizer {
     tokenizer: Tokenizer,
     /// Tokens before and after each prompt.
     frame: [Vec<u32>; 2],
+    pad: Option<u32>,
     /// Names and contents, for [`PromptTokenizer::save`].
     files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -44,24 +45,27 @@ impl PromptTokenizer {
     /// Reads `folder`, and checks that the network of `config` knows all tokens and has room for some.
     pub(crate) fn load(folder: &Path, config: &TextConfig) -> Result<Self, NetError> {
         let path = folder.join(TOKENIZER_FILE);
-        let whole = match clip_tokenizer::paths(folder) {
-            _ if path.is_file() => read_limited(&path, MAX_BYTES)?,
-            Some(paths) => clip_tokenizer::read(&paths, MAX_BYTES)?,
-            None => return Err(NetError::NoTokenizer { path }),
-        };
-        let mut files = vec![(TOKENIZER_FILE, whole)];
+        let mut side_files = Vec::new();
         for name in SIDE_FILES {
             let path = folder.join(name);
             if path.is_file() {
-                files.push((name, read_limited(&path, MAX_BYTES)?));
+                side_files.push((name, read_limited(&path, MAX_BYTES)?));
             }
         }
+        let pads: Vec<String> = side_files
+            .iter()
+            .filter_map(|(_, bytes)| pad_token(bytes))
+            .collect();
+        let whole = match clip_tokenizer::paths(folder) {
+            _ if path.is_file() => read_limited(&path, MAX_BYTES)?,
+            Some(paths) => clip_tokenizer::read(&paths, MAX_BYTES, &pads)?,
+            None => return Err(NetError::NoTokenizer { path }),
+        };
         let broken = |problem: String| NetError::Tokenizer {
             path: path.clone(),
             problem,
         };
-        let mut tokenizer =
-            Tokenizer::from_bytes(&files[0].1).map_err(|e| broken(e.to_string()))?;
+        let mut tokenizer = Tokenizer::from_bytes(&whole).map_err(|e| broken(e.to_string()))?;
         tokenizer
             .with_truncation(None)
             .map_err(|e| broken(e.to_string()))?;
@@ -84,10 +88,13 @@ impl PromptTokenizer {
                 format!("it puts {around} tokens around a prompt, the network reads {limit}");
             return Err(broken(problem));
         }
+        let pad = pads.iter().find_map(|pad| tokenizer.token_to_id(pad));
+        let files = std::iter::once((TOKENIZER_FILE, whole)).chain(side_files);
         Ok(Self {
             tokenizer,
             frame,
-            files,
+            pad,
+            files: files.collect(),
         })
     }
 
@@ -126,16 +133,9 @@ impl PromptTokenizer {
         Ok(tokens.collect())
     }
 
-    /// What fills a text up: `pad_token` of the side files.
+    /// What fills a text up, if the side files say.
     pub(crate) fn pad(&self) -> Option<u32> {
-        let side_files = self.files.iter().skip(1);
-        let named = side_files.filter_map(|(_, bytes)| {
-            let value: Value = serde_json::from_slice(bytes).ok()?;
-            let token = value.get("pad_token")?;
-            let content = token.get("content").unwrap_or(token).as_str()?;
-            self.tokenizer.token_to_id(content)
-        });
-        named.into_iter().next()
+        self.pad
     }
 
     /// Writes the files that were read into `folder`, which is created if need be.
@@ -145,6 +145,13 @@ impl PromptTokenizer {
             .iter()
             .try_for_each(|(name, bytes)| Ok(write_atomic_bytes(&folder.join(name), bytes)?))
     }
+}
+
+/// What a side file says that fills texts up.
+fn pad_token(file: &[u8]) -> Option<String> {
+    let file: Value = serde_json::from_slice(file).ok()?;
+    let token = file.get("pad_token")?;
+    Some(token.get("content").unwrap_or(token).as_str()?.to_owned())
 }
 
 /// The tokens that are put before and after a prompt, found with one that every tokenizer knows.

@@ -116,6 +116,8 @@ fn absurd_configs_are_refused() {
             "missing",
             "not part of",
             "around a prompt",
+            "does not divide",
+            "the distance of",
             "JSON",
         ];
         let named = said.contains(key) || misfit.iter().any(|words| said.contains(words));

