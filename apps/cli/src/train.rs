@@ -92,7 +92,7 @@ fn start(
     }
     let dataset = open_pictures(&spec, console)?;
     let text = spec.to_toml()?;
-    let captions = read_captions(&spec, &dataset, device, console)?;
+    let captions = Captions::open(&spec, &dataset, device)?;
     let trainer = Trainer::new(spec, dataset, captions, device.clone())?;
     run::check(&trainer)?;
     create_folder(folder)?;
@@ -113,32 +113,13 @@ fn resume(
         "resuming at step {} of {}",
         state.step, spec.train.steps
     ));
-    let captions = read_captions(&spec, &dataset, device, console)?;
+    let captions = Captions::open(&spec, &dataset, device)?;
     Ok(Trainer::from_state(
         spec,
         (dataset, captions),
         device.clone(),
         state,
     )?)
-}
-
-fn read_captions(
-    spec: &TrainSpec,
-    dataset: &Dataset,
-    device: &Device,
-    console: &Console,
-) -> anyhow::Result<Captions> {
-    let bar = console.bar(0, "captions");
-    let captions = Captions::read(spec, dataset, device, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let captions = captions?;
-    if captions.source().is_some() {
-        console.note(&format!("{} different captions", captions.len()));
-    }
-    Ok(captions)
 }
 
 fn open_pictures(spec: &TrainSpec, console: &Console) -> anyhow::Result<Dataset> {

@@ -244,19 +244,23 @@ impl Dataset {
             augment.apply(self.item(index).rgba, self.size as usize, &mut stream, out);
         }
         let entries = || indices.iter().map(|&index| &self.entries[index]);
-        let caption = |&index: &usize| {
-            let captions = &self.entries[index].captions;
-            let draw = (step << 32) | index as u64;
-            let mut stream = Stream::new(seed, Purpose::Caption, draw);
-            let chosen = stream.below(captions.len() as u64) as usize;
-            captions.get(chosen).cloned()
-        };
+        let caption = |&index: &usize| self.caption(index, seed, step).cloned();
         Batch {
             pixels,
             labels: entries().map(|e| e.label).collect(),
             captions: indices.iter().map(caption).collect(),
             cameras: entries().map(|e| e.camera).collect(),
         }
+    }
+
+    /// The caption that the sample at `index` shows in a batch of (`seed`, `step`), if it has any.
+    ///
+    /// Panics if `index` is not below [`Dataset::len`].
+    pub fn caption(&self, index: usize, seed: u64, step: u64) -> Option<&Arc<str>> {
+        let captions = &self.entries[index].captions;
+        let draw = (step << 32) | index as u64;
+        let mut stream = Stream::new(seed, Purpose::Caption, draw);
+        captions.get(stream.below(captions.len() as u64) as usize)
     }
 
     fn stride(&self) -> usize {

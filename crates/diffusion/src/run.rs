@@ -21,6 +21,7 @@ use crate::condition_spec::ConditionSpec;
 use crate::model::{Card, Model, Trained};
 use crate::pipeline::{self, DrawRequest, draw};
 use crate::post_hoc::{Profile, Snapshot};
+use crate::text::TextError;
 use crate::train::{StepReport, Trainer};
 use crate::train_error::TrainError;
 
@@ -153,7 +154,7 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
 /// Errs if the grids of this training could not be drawn: better now than after the first checkpoint.
 pub fn check(trainer: &Trainer) -> Result<(), TrainError> {
     let model = averaged_model(trainer)?;
-    Ok(pipeline::check(&model, &grid_request(trainer, &model))?)
+    Ok(pipeline::check(&model, &grid_request(trainer, &model)?)?)
 }
 
 /// Trains until the last step, or until `stop` is set; saves in both cases.
@@ -236,14 +237,13 @@ fn take_snapshots(trainer: &Trainer, folder: &RunFolder) -> Result<(), TrainErro
     Ok(())
 }
 
-fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
+fn grid_request(trainer: &Trainer, model: &Model) -> Result<DrawRequest, TrainError> {
     let count = trainer.spec().sample.count;
-    DrawRequest {
-        conditions: (0..count)
-            .map(|i| sheet_condition(trainer, model, i))
-            .collect(),
+    let conditions = (0..count).map(|i| sheet_condition(trainer, model, i));
+    Ok(DrawRequest {
+        conditions: conditions.collect::<Result<_, _>>()?,
         ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
-    }
+    })
 }
 
 /// The classes that the network is told of: none if it reads captions.
@@ -256,29 +256,26 @@ fn known_classes(trainer: &Trainer) -> Vec<String> {
 
 /// Every class or prompt in turn, so that the grid shows them all; or captions with their cameras, spread over
 /// the data set.
-fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Condition {
-    match &trainer.spec().condition {
-        ConditionSpec::Classes(_) => match model.card.classes.len() {
+fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Result<Condition, TextError> {
+    let (ConditionSpec::Text(spec), Some(source)) = (&trainer.spec().condition, &model.text) else {
+        return Ok(match model.card.classes.len() {
             0 => Condition::Anything,
             classes => Condition::Class((i % classes) as u32),
-        },
-        ConditionSpec::Text(spec) if spec.prompts.is_empty() => {
-            let (dataset, count) = (trainer.dataset(), trainer.spec().sample.count);
+        });
+    };
+    let (dataset, count) = (trainer.dataset(), trainer.spec().sample.count);
+    let (prompt, camera) = match spec.prompts.len() {
+        0 => {
             let item = dataset.item(i * dataset.len() / count.max(1));
-            let caption = item.captions.first();
-            Condition::Text {
-                text: caption.and_then(|c| trainer.captions().code(c)).cloned(),
-                camera: item.camera,
-            }
+            (item.captions.first().map(|c| &**c), item.camera)
         }
-        ConditionSpec::Text(spec) => Condition::Text {
-            text: trainer
-                .captions()
-                .code(&spec.prompts[i % spec.prompts.len()])
-                .cloned(),
-            camera: None,
-        },
-    }
+        n => (Some(spec.prompts[i % n].as_str()), None),
+    };
+    let text = prompt.map(|prompt| source.read_prompt(prompt));
+    Ok(Condition::Text {
+        text: text.transpose()?.map(|(code, _)| code),
+        camera,
+    })
 }
 
 fn draw_grid(
@@ -288,7 +285,7 @@ fn draw_grid(
     watch: &mut dyn FnMut(TrainEvent<'_>),
 ) -> Result<(), TrainError> {
     let model = averaged_model(trainer)?;
-    let request = grid_request(trainer, &model);
+    let request = grid_request(trainer, &model)?;
     let count = request.seeds.len();
     if count == 0 {
         return Ok(());

@@ -1,5 +1,5 @@
 //! Texts as the states of a frozen encoder [Saharia22], or as words whose embedding is learned: computed once for each
-//! different text, and kept small.
+//! different caption, and kept small.
 //! Leaves out the encoder itself: see `dreamsmith_nets`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use dreamsmith_base::FileError;
 use dreamsmith_data::Dataset;
-use dreamsmith_nets::{NetError, Precision, TextEncoder, WeightType};
+use dreamsmith_nets::{NetError, Precision, TextEncoder, WeightType, WeightedPrompt};
 use half::f16;
 
 use crate::condition::{TextCode, Wants};
@@ -44,6 +44,16 @@ pub enum TextError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// An encoder of another make.
+    #[error(
+        "the encoder's vector of a whole text has {pooled} features, its states have {width}; expected as many, as of BERT or T5"
+    )]
+    Pooled {
+        /// D'.
+        pooled: usize,
+        /// D.
+        width: usize,
+    },
     /// A model that heeds too much or nothing.
     #[error("`text_tokens` is {found}, expected 1 to {MAX_TOKENS}")]
     Tokens {
@@ -114,15 +124,30 @@ impl TextSource {
         }
     }
 
-    /// What the network is told of each text, and in words what of them it is not told.
-    pub fn read(&self, texts: &[&str]) -> Result<(Vec<Arc<TextCode>>, Vec<String>), TextError> {
+    /// What the network is told of a prompt, whose words may have weights, and in words what of it it is not told.
+    pub fn read_prompt(&self, prompt: &str) -> Result<(Arc<TextCode>, Vec<String>), TextError> {
+        let prompt = WeightedPrompt::parse(prompt)?;
+        let (mut codes, losses) = self.read(std::slice::from_ref(&prompt))?;
+        Ok((codes.swap_remove(0), losses))
+    }
+
+    /// What the network is told of each text, and in words what of them it is not told. A learned embedding of words
+    /// knows no weights.
+    pub fn read(
+        &self,
+        texts: &[WeightedPrompt],
+    ) -> Result<(Vec<Arc<TextCode>>, Vec<String>), TextError> {
         let (mut codes, mut losses) = (Vec::with_capacity(texts.len()), vec![]);
         match &self.reader {
             Reader::Frozen(encoder) => {
                 for texts in texts.chunks(AT_ONCE) {
-                    let read = encoder.encode(texts)?;
+                    let read = encoder.encode_weighted(texts)?;
+                    let (pooled, width) = (read.pooled.dims()[1], encoder.width());
+                    if pooled != width {
+                        return Err(TextError::Pooled { pooled, width });
+                    }
                     losses.extend(read.cuts.iter().map(ToString::to_string));
-                    let [_, longest, width] = read.states.dims();
+                    let longest = read.states.dims()[1];
                     let states: Vec<f32> = read.states.to_data().iter::<f32>().collect();
                     let mask: Vec<bool> = read.mask.to_data().iter::<bool>().collect();
                     let pooled: Vec<f32> = read.pooled.to_data().iter::<f32>().collect();
@@ -139,7 +164,7 @@ impl TextSource {
             }
             Reader::Words(vocabulary) => {
                 for text in texts {
-                    let (mut places, unknown) = vocabulary.read(text);
+                    let (mut places, unknown) = vocabulary.read(text.text());
                     places.truncate(self.tokens);
                     codes.push(Arc::new(TextCode::Words {
                         places,
@@ -153,7 +178,7 @@ impl TextSource {
     }
 }
 
-/// The captions of a data set as the network will see them.
+/// The captions of a data set as the network sees them, each read when it is first wanted.
 #[derive(Debug, Default)]
 pub struct Captions {
     source: Option<Arc<TextSource>>,
@@ -161,58 +186,49 @@ pub struct Captions {
 }
 
 impl Captions {
-    /// Reads every different caption of `dataset`, and the spec's own prompts, as `spec` says; none if it asks for
-    /// no text. `watch` is told how many are done, and of how many.
-    pub fn read(
-        spec: &TrainSpec,
-        dataset: &Dataset,
-        device: &Device,
-        watch: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self, TextError> {
+    /// What reads the captions of `dataset` as `spec` says; nothing if it asks for no text.
+    pub fn open(spec: &TrainSpec, dataset: &Dataset, device: &Device) -> Result<Self, TextError> {
         let ConditionSpec::Text(text) = &spec.condition else {
             return Ok(Self::default());
         };
-        let items = (0..dataset.len()).map(|i| dataset.item(i));
-        let captions: BTreeSet<Arc<str>> = items.flat_map(|i| i.captions.to_vec()).collect();
         let source = match &text.reader {
             ReaderSpec::Frozen { dir } => TextSource::frozen(dir, text.tokens, device)?,
-            ReaderSpec::Words { size } => TextSource {
-                reader: Reader::Words(Vocabulary::of(captions.iter().map(|c| &**c), *size)),
-                tokens: text.tokens,
-            },
+            ReaderSpec::Words { size } => {
+                let items = (0..dataset.len()).map(|i| dataset.item(i));
+                let captions: BTreeSet<&str> = items
+                    .flat_map(|item| item.captions.iter().map(|c| &**c))
+                    .collect();
+                TextSource {
+                    reader: Reader::Words(Vocabulary::of(captions.into_iter(), *size)),
+                    tokens: text.tokens,
+                }
+            }
         };
-        let prompts = text.prompts.iter().map(|prompt| Arc::from(prompt.as_str()));
-        let different = BTreeSet::from_iter(captions.into_iter().chain(prompts));
-        let different: Vec<Arc<str>> = different.into_iter().collect();
-        let mut codes = HashMap::with_capacity(different.len());
-        for captions in different.chunks(AT_ONCE) {
-            let texts: Vec<&str> = captions.iter().map(|caption| &**caption).collect();
-            let (read, _) = source.read(&texts)?;
-            codes.extend(captions.iter().cloned().zip(read));
-            watch(codes.len(), different.len());
-        }
         Ok(Self {
             source: Some(Arc::new(source)),
-            codes,
+            codes: HashMap::new(),
         })
     }
 
-    /// What made the states.
+    /// What makes the states.
     pub fn source(&self) -> Option<&Arc<TextSource>> {
         self.source.as_ref()
     }
 
-    /// How many different ones there are.
-    pub fn len(&self) -> usize {
-        self.codes.len()
+    /// Reads those of `captions` that were not read before.
+    pub fn read(&mut self, captions: impl Iterator<Item = Arc<str>>) -> Result<(), TextError> {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        let new: BTreeSet<Arc<str>> = captions.filter(|c| !self.codes.contains_key(c)).collect();
+        let new: Vec<Arc<str>> = new.into_iter().collect();
+        let texts: Vec<WeightedPrompt> = new.iter().map(|c| WeightedPrompt::plain(c)).collect();
+        let (codes, _) = source.read(&texts)?;
+        self.codes.extend(new.into_iter().zip(codes));
+        Ok(())
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.codes.is_empty()
-    }
-
-    /// What the network is told of a caption of the data set.
+    /// What the network is told of a caption that was read.
     pub fn code(&self, caption: &str) -> Option<&Arc<TextCode>> {
         self.codes.get(caption)
     }

@@ -163,6 +163,7 @@ impl Trainer {
     /// One optimiser step. On an error the state is as before the step.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.state.step;
+        self.read_captions()?;
         let (loss, gradients) = self.gradients();
         let weights = &self.state.weights;
         let (gradients, gradient_norm) =
@@ -209,19 +210,41 @@ impl Trainer {
             .fold(parts, empty, |part| self.micro_batch(part), add)
     }
 
+    /// Reads the captions of the present step that are new.
+    fn read_captions(&mut self) -> Result<(), TrainError> {
+        let (seed, step) = (self.spec.train.seed, self.state.step);
+        let parts = self.spec.train.batch / self.spec.train.micro_batch;
+        let samples: Vec<usize> = (0..parts).flat_map(|part| self.samples(part)).collect();
+        let dataset = &self.dataset;
+        let captions = samples
+            .into_iter()
+            .filter_map(|i| dataset.caption(i, seed, step).cloned());
+        Ok(self.captions.read(captions)?)
+    }
+
+    /// The samples of micro-batch `part` of the present step.
+    fn samples(&self, part: usize) -> Vec<usize> {
+        let RunSpec {
+            batch,
+            micro_batch,
+            seed,
+            ..
+        } = self.spec.train;
+        let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
+        let draws = self.dataset.draws();
+        let order = &mut Shuffler::new(seed, draws.len(), micro_batch);
+        let indices = order.indices(first / micro_batch as u64);
+        indices.iter().map(|i| draws[*i] as usize).collect()
+    }
+
     /// Forward and backward of micro-batch `part` of the present step.
     fn micro_batch(&self, part: usize) -> (f64, GradientsParams) {
         let RunSpec {
             batch, micro_batch, ..
         } = self.spec.train;
         let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
-        let part_of_run = first / micro_batch as u64;
-        let draws = self.dataset.draws();
-        let indices =
-            Shuffler::new(self.spec.train.seed, draws.len(), micro_batch).indices(part_of_run);
-        let indices: Vec<usize> = indices.iter().map(|i| draws[*i] as usize).collect();
         let pictures = self.dataset.batch(
-            &indices,
+            &self.samples(part),
             &self.spec.data.augment,
             self.spec.train.seed,
             self.state.step,

@@ -176,9 +176,9 @@ fn told(
     let text = match (prompt, &model.text) {
         (Some(prompt), None) => return label(&model.card, prompt),
         (Some(prompt), Some(source)) => {
-            let (mut codes, losses) = source.read(&[prompt])?;
+            let (code, losses) = source.read_prompt(prompt)?;
             losses.iter().for_each(|loss| console.note(loss));
-            codes.pop()
+            Some(code)
         }
         (None, _) => None,
     };
