@@ -6,7 +6,7 @@ mod start;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
@@ -149,11 +149,13 @@ impl Imagine {
             request,
             model,
         };
+        // Before the first note, so that whoever has read it can stop the drawing.
+        let stop = stop_flag(console)?;
         if self.guidance.is_some() && self.prompt.is_none() {
             console.note("--guidance does nothing without a prompt");
         }
         prepare_file(&self.output)?;
-        let images = self.draw(&drawing, device, console)?;
+        let images = self.draw(&drawing, device, (console, &stop))?;
         let written = self.write(&images, &drawing)?;
         let names: Vec<String> = written
             .iter()
@@ -230,7 +232,7 @@ impl Imagine {
         &self,
         drawing: &Drawing,
         device: &Device,
-        console: &Console,
+        (console, stop): (&Console, &AtomicBool),
     ) -> anyhow::Result<Vec<Image>> {
         let Drawing {
             recipe,
@@ -245,7 +247,6 @@ impl Imagine {
                 Some(Preview::new(path, &request.seeds, sides)?)
             }
         };
-        let stop = stop_flag(console)?;
         let bar = console.bar(0, "steps");
         let images = draw(model, request, device, &|step: &DrawStep<'_>| {
             bar.set_length(step.total as u64);

@@ -15,9 +15,9 @@ use crate::setting::{device, values};
 /// Variance of each value of the data.
 const VARIANCE: f64 = 0.25;
 /// Pairs of values in a picture.
-const PAIRS: usize = 16_384;
-const SHAPE: [usize; 4] = [1, 2, 128, 128];
-/// Standard errors that a moment may be off: one of 16 thousand is more, and every run draws the same.
+const PAIRS: usize = 4096;
+const SHAPE: [usize; 4] = [1, 2, 64, 64];
+/// Standard errors that a moment may be off: one of 16 thousand such is more, and every run draws the same.
 const ERRORS: f64 = 4.0;
 
 /// D(x; sigma) of pairs of Gaussians, one on each channel: E[x0 | x] in the basis of their sum and difference.
