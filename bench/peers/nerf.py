@@ -361,7 +361,8 @@ class Training:
             self.grid.update(self.density)
         optimizer, progress = self.spec["optimizer"], self.done / self.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = optimizer["peak"] ** (1 - progress) * optimizer["floor"] ** progress
+            rise = min((self.done + 1) / max(optimizer["warm_up"], 1), 1)
+            group["lr"] = rise * optimizer["peak"] ** (1 - progress) * optimizer["floor"] ** progress
         pick = torch.randint(len(self.views.pixels), (self.n_rays,))
         rgba, behind = self.views.pixels[pick], torch.rand(self.n_rays, 3)
         origins, dirs = self.views.origins[pick], self.views.dirs[pick]

@@ -206,7 +206,7 @@ impl Default for OptimizerSpec {
         Self {
             peak: 1e-2,
             floor: 1e-3,
-            warm_up: 0,
+            warm_up: 50,
             betas: [0.9, 0.99],
             epsilon: 1e-15,
         }
