@@ -147,3 +147,17 @@ fn a_model_without_cameras_takes_no_view() -> Outcome {
         &["without cameras", "--view"],
     )
 }
+
+#[test]
+fn the_specs_that_come_along_can_be_read() -> Outcome {
+    let lab = Lab::new()?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs");
+    let mut n_specs = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let ended = lab.succeeds(&format!("train --print-spec {}", entry?.path().display()))?;
+        assert!(ended.out.contains("[model]"), "{}", ended.out);
+        n_specs += 1;
+    }
+    assert!(n_specs > 0);
+    Ok(())
+}
