@@ -20,6 +20,7 @@ use dreamsmith_diffusion::eval::{
 use dreamsmith_diffusion::model::Model;
 use dreamsmith_diffusion::pipeline::{DrawRequest, draw};
 use dreamsmith_diffusion::threshold::Threshold;
+use dreamsmith_nets::WeightedPrompt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -167,7 +168,11 @@ impl Eval {
             rows.push(row);
             features = Some(gaussian);
         }
-        let (codes, losses) = source.read(&texts)?;
+        let plain: Vec<WeightedPrompt> = texts
+            .iter()
+            .map(|text| WeightedPrompt::plain(text))
+            .collect();
+        let (codes, losses) = source.read(&plain)?;
         losses.iter().for_each(|loss| console.note(loss));
         let drawings: Vec<(u64, usize, Option<Side>)> = (0..self.seeds)
             .flat_map(|seed| {

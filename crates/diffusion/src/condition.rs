@@ -101,6 +101,7 @@ pub enum Wants {
 }
 
 /// What a network is told about the pictures of a batch.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 pub enum Told {
     /// Rows of the table `[B]`, if there is one.
     Labels(Option<Tensor<1, Int>>),

@@ -19,6 +19,7 @@ use crate::condition::{CAMERA_FEATURES, Told, Wants};
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The config of either network.
+#[expect(clippy::large_enum_variant, reason = "few of them live")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum UNetConfig {
     /// Perhaps with classes.
@@ -71,7 +72,7 @@ impl UNetConfig {
     /// What keeps the network from being told what `wants` says; nothing if it can be.
     pub fn misfit(&self, wants: Wants) -> Option<Misfit> {
         let differs = |key, found: String, expected: String| {
-            (found != expected).then(|| Misfit {
+            (found != expected).then_some(Misfit {
                 key,
                 found,
                 expected,

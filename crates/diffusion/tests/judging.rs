@@ -78,7 +78,9 @@ fn trained(spec: TowerSpec) -> Outcome<TowerTrainer> {
 #[test]
 fn it_learns_captions_and_views() -> Outcome {
     let folder = tempfile::tempdir()?;
-    trained(spec())?.tower().save(folder.path(), WeightType::F32)?;
+    trained(spec())?
+        .tower()
+        .save(folder.path(), WeightType::F32)?;
     let judge = Judge::load(folder.path(), &Device::flex())?;
     let sentences = CAPTIONS.map(Arc::from);
     let sentences = Sentences::read(&encoder(), sentences, &Device::flex())?;
@@ -103,7 +105,9 @@ fn it_learns_captions_and_views() -> Outcome {
 fn the_same_spec_gives_the_same_tower() -> Outcome {
     let few = TowerSpec { steps: 3, ..spec() };
     let step_on = |threads| -> Outcome<Vec<f64>> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()?;
         let folder = tempfile::tempdir()?;
         let mut trainer = TowerTrainer::new(few.clone(), pictures(folder.path())?, Device::flex())?;
         let losses: Result<Vec<f64>, TrainError> =

@@ -32,14 +32,18 @@ fn drawings_are_judged_beside_real_pictures() -> Outcome {
     )?;
     let value: serde_json::Value = serde_json::from_str(&ended.out)?;
     let rows = value["rows"].as_array().ok_or("no rows")?;
-    let names: Vec<&str> = rows.iter().filter_map(|row| row["pictures"].as_str()).collect();
+    let names: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["pictures"].as_str())
+        .collect();
     assert_eq!(names, ["real", "guidance 1", "guidance 3"]);
     // Three prompts with four seeds each, of which one prompt is an object with a colour.
     assert_eq!(rows[1]["recall_at_1"]["count"], 12);
     assert_eq!(rows[1]["colour"]["count"], 4);
     assert_eq!(rows[1]["view"]["count"], 4);
     assert!(rows[1]["frechet"].as_f64().is_some_and(|fd| fd >= 0.0));
-    let written: serde_json::Value = serde_json::from_slice(&lab.read("figures.json")?)?;
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
     assert_eq!(written, value);
     Ok(())
 }
@@ -54,11 +58,16 @@ fn what_cannot_be_judged_is_named() -> Outcome {
         ("--tower tower --prompts odd.toml", "odd.toml"),
         ("--tower nowhere --prompts prompts.toml", "nowhere"),
         ("--tower tower --prompts nothing.toml", "nothing.toml"),
-        ("--tower tower --prompts prompts.toml --real nowhere", "nowhere"),
-        ("--tower tower --prompts prompts.toml --guidance nan", "guidance"),
+        (
+            "--tower tower --prompts prompts.toml --real nowhere",
+            "nowhere",
+        ),
+        (
+            "--tower tower --prompts prompts.toml --guidance nan",
+            "guidance",
+        ),
     ] {
-        let ended = lab.fails(&format!("eval run/model {arguments}"))?;
-        assert!(ended.err.contains(word), "{arguments}: {}", ended.err);
+        lab.fails(&format!("eval run/model {arguments}"), 1, &[word])?;
     }
     Ok(())
 }
