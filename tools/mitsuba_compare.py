@@ -141,7 +141,8 @@ def shape(path, triangles, verts, uvs, color, texture):
     if texture is None:
         reflectance = {"type": "rgb", "value": [float(c) for c in color]}
     else:
-        bitmap = mi.Bitmap((texture * color).astype(np.float32))
+        # As in the program, a texture counts alone: Kd beside it is an exporter's leftover.
+        bitmap = mi.Bitmap(texture.astype(np.float32))
         reflectance = {"type": "bitmap", "bitmap": bitmap, "raw": True}
     bsdf = {"type": "twosided", "inner": {"type": "diffuse", "reflectance": reflectance}}
     return {"type": "ply", "filename": path, "face_normals": True, "flip_tex_coords": False, "bsdf": bsdf}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use dreamsmith_data::{EmojiSource, prepare_emoji};
+use dreamsmith_data::{EmojiChoice, EmojiSource, prepare_emoji};
 use serde_json::json;
 
 use crate::console::Console;
@@ -12,7 +12,7 @@ use crate::furniture::Furniture;
 /// Prepare a data set from unpacked packages
 #[derive(Subcommand)]
 pub enum Data {
-    /// 1,871 3D-style emoji with names, tags and groups
+    /// 1,871 3D-style emoji with captions and groups
     #[command(after_help = "Example:
   npm install @lobehub/fluent-emoji-3d@1 emojibase-data@17
   dreamsmith data emoji --from node_modules -o emoji")]
@@ -23,6 +23,12 @@ pub enum Data {
         /// The folder to make
         #[arg(short, long, default_value = "emoji")]
         output: PathBuf,
+        /// Only emoji of these groups, as in animals-nature,food-drink
+        #[arg(long, value_delimiter = ',')]
+        groups: Vec<String>,
+        /// How often each comes in an epoch of training: more than once beside larger sets
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        repeat: u32,
     },
     Furniture(Furniture),
 }
@@ -30,14 +36,24 @@ pub enum Data {
 impl Data {
     pub fn run(self, console: &Console) -> anyhow::Result<()> {
         match self {
-            Self::Emoji { from, output } => emoji(from, output, console),
+            Self::Emoji {
+                from,
+                output,
+                groups,
+                repeat,
+            } => emoji(from, output, &EmojiChoice { groups, repeat }, console),
             Self::Furniture(furniture) => furniture.run(console),
         }
     }
 }
 
-fn emoji(from: PathBuf, output: PathBuf, console: &Console) -> anyhow::Result<()> {
-    let summary = prepare_emoji(&EmojiSource::find(&from)?, &output)?;
+fn emoji(
+    from: PathBuf,
+    output: PathBuf,
+    choice: &EmojiChoice,
+    console: &Console,
+) -> anyhow::Result<()> {
+    let summary = prepare_emoji(&EmojiSource::find(&from)?, choice, &output)?;
     for skip in &summary.unnamed {
         console.note(&format!("without a name: {skip}"));
     }
@@ -47,10 +63,11 @@ fn emoji(from: PathBuf, output: PathBuf, console: &Console) -> anyhow::Result<()
         .map(|(name, n)| format!("{name} {n}"))
         .collect();
     let words = format!(
-        "wrote {} pictures to {} ({} of other skin tones left out): {}",
+        "wrote {} pictures to {} ({} of other skin tones and {} of other groups left out): {}",
         summary.pictures,
         output.display(),
         summary.skin_tones,
+        summary.other_groups,
         groups.join(", ")
     );
     console.result(
@@ -60,6 +77,7 @@ fn emoji(from: PathBuf, output: PathBuf, console: &Console) -> anyhow::Result<()
             "folder": output,
             "pictures": summary.pictures,
             "skin_tones": summary.skin_tones,
+            "other_groups": summary.other_groups,
             "unnamed": summary.unnamed.len(),
             "groups": summary.groups,
         }),

@@ -11,7 +11,7 @@ use dreamsmith_base::{
 };
 use dreamsmith_data::{
     CameraRecord, FurnitureRecord, Known, Library, LightRecord, NamedColor, Piece, Rules, Shape,
-    ViewWord, color_distance, open_libraries, piece_folder,
+    Shown, ViewWord, Words, color_distance, open_libraries, piece_folder,
 };
 use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, fragments, render};
 use glam::Vec3;
@@ -38,9 +38,11 @@ const JUDGE_SIZE: u32 = 48;
 
 /// Furniture and everyday objects, drawn from many sides
 ///
-/// Each view is a PNG with transparency; metadata.jsonl tells for each the caption, name, category,
-/// colour, camera, light, creator and licence. Which models are left out or renamed stands in
-/// crates/data/src/furniture_rules.toml.
+/// Each view is a PNG with transparency; metadata.jsonl tells for each the captions, name, category,
+/// colour, camera, light, creator and licence. Train on the folder train; held-out has one object in
+/// twenty and ten combinations of object and colour that train has not. Which models are left out or
+/// renamed stands in crates/data/src/furniture_rules.toml, the words of captions and what is held out in
+/// furniture_words.toml beside it.
 #[derive(Args)]
 #[command(after_help = "Example:
   apt-get download sweethome3d-furniture && dpkg -x sweethome3d-furniture_*.deb unpacked
@@ -66,10 +68,21 @@ pub struct Furniture {
     seed: u64,
 }
 
+/// The folders that views go to.
+const TRAIN: &str = "train";
+const HELD_OUT: &str = "held-out";
+
+/// The tables of names and words.
+struct Tables {
+    rules: Rules,
+    words: Words,
+}
+
 /// A model that passed the rules.
 struct Object<'a> {
     piece: &'a Piece,
     name: String,
+    held_out: bool,
     surface: Surface,
     /// The materials that make up most of it, if they have no texture.
     main: Vec<usize>,
@@ -80,7 +93,8 @@ struct Object<'a> {
 
 /// What became of a piece.
 enum Outcome {
-    Drawn(Vec<FurnitureRecord>),
+    /// Each view with the folder it went to.
+    Drawn(Vec<(&'static str, FurnitureRecord)>),
     LeftOut(String),
 }
 
@@ -93,12 +107,16 @@ impl Furniture {
             );
         }
         let libraries = open_libraries(&self.from)?;
-        let rules = Rules::read().context("the rules of furniture are broken")?;
+        let tables = Tables {
+            rules: Rules::read().context("the rules of furniture are broken")?,
+            words: Words::read().context("the words of furniture are broken")?,
+        };
+        let rules = &tables.rules;
         if let Some(parent) = self.output.parent() {
             create_folder(parent)?;
         }
         let folder = AtomicDir::create(&self.output)?;
-        let left_out = self.left_out_by_words(&libraries, &rules);
+        let left_out = self.left_out_by_words(&libraries, rules);
         let pieces: Vec<(&Library, &Piece)> = libraries
             .iter()
             .flat_map(|library| library.pieces.iter().map(move |piece| (library, piece)))
@@ -111,15 +129,16 @@ impl Furniture {
                 self.only.join(" or ")
             );
         }
-        let objections = judge_shapes(&pieces, &rules);
+        let objections = judge_shapes(&pieces, rules);
+        let held_out = held_out(&pieces, &objections, &tables);
         let bar = console.bar(pieces.len() as u64, "objects");
         let outcomes = pieces
             .par_iter()
-            .zip(&objections)
-            .map(|((library, piece), objection)| {
+            .zip(objections.par_iter().zip(&held_out))
+            .map(|((library, piece), (objection, held_out))| {
                 let outcome = match objection {
                     Some(reason) => Ok(Outcome::LeftOut(reason.clone())),
-                    None => self.draw_piece(library, piece, &rules, folder.path()),
+                    None => self.draw_piece((library, piece), *held_out, &tables, folder.path()),
                 };
                 bar.inc(1);
                 outcome
@@ -146,8 +165,12 @@ impl Furniture {
         }
         self.write_lists(folder.path(), &records)?;
         folder.commit()?;
+        let n_held_out = records
+            .iter()
+            .filter(|(place, _)| *place == HELD_OUT)
+            .count();
         let words = format!(
-            "wrote {} views of {n_objects} objects to {} ({} models left out)",
+            "wrote {} views of {n_objects} objects to {}, {n_held_out} of them held out ({} models left out)",
             records.len(),
             self.output.display(),
             reasons.len()
@@ -158,6 +181,7 @@ impl Furniture {
                 "command": "data furniture",
                 "folder": self.output,
                 "views": records.len(),
+                "held_out": n_held_out,
                 "objects": n_objects,
                 "left_out": reasons.len(),
             }),
@@ -173,20 +197,21 @@ impl Furniture {
 
     fn draw_piece(
         &self,
-        library: &Library,
-        piece: &Piece,
-        rules: &Rules,
+        (library, piece): (&Library, &Piece),
+        held_out: bool,
+        tables: &Tables,
         folder: &Path,
     ) -> anyhow::Result<Outcome> {
         let mesh = match library.read(piece) {
             Ok(mesh) => mesh,
             Err(e) => return Ok(Outcome::LeftOut(e.to_string())),
         };
-        let name = rules.name(piece);
+        let name = tables.rules.name(piece);
         let materials = mesh.materials().to_vec();
         let mut object = Object {
-            any_color: rules.any_color(&name, &piece.category),
+            any_color: tables.rules.any_color(&name, &piece.category),
             name,
+            held_out,
             piece,
             surface: Surface::new(&mesh, Shading::default()),
             main: Vec::new(),
@@ -195,24 +220,30 @@ impl Furniture {
         let shares = visible_shares(&object.surface, |face| mesh.material_of(face))?;
         (object.main, object.color) = main_color(&shares, &materials);
         let relative = piece_folder(piece, &object.name);
-        let place = folder.join(&relative);
-        fs::create_dir(&place).map_err(|e| FileError::new("create the folder", &place, e))?;
         // The number of a view in the whole does not depend on what is left out before it.
         let own = u64::from(piece.number) << 32 ^ u64::from(name_hash(&piece.library)) << 44;
         let records = (0..self.views)
             .map(|view| {
                 let index = own ^ u64::from(view);
-                let (record, picture) = self.draw_view(&mut object, &materials, rules, index)?;
+                let (record, picture) = self.draw_view(&mut object, &materials, tables, index)?;
+                let combination = tables.words.holds_out(&object.name, record.colour);
+                let place = if held_out || combination {
+                    HELD_OUT
+                } else {
+                    TRAIN
+                };
                 let file_name = format!("{relative}/{view:03}.png");
-                let path = folder.join(&file_name);
+                create_folder(&folder.join(place).join(&relative))?;
+                let path = folder.join(place).join(&file_name);
                 fs::write(&path, encode_rgba_png(&path, &picture)?)
                     .map_err(|e| FileError::new("write", &path, e))?;
-                Ok(FurnitureRecord {
+                let record = FurnitureRecord {
                     file_name,
                     ..record
-                })
+                };
+                Ok((place, record))
             })
-            .collect::<anyhow::Result<Vec<FurnitureRecord>>>()?;
+            .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Outcome::Drawn(records))
     }
 
@@ -220,7 +251,7 @@ impl Furniture {
         &self,
         object: &mut Object,
         materials: &[Material],
-        rules: &Rules,
+        tables: &Tables,
         index: u64,
     ) -> anyhow::Result<(FurnitureRecord, dreamsmith_base::Rgba)> {
         let recolored = recolor(
@@ -246,15 +277,21 @@ impl Furniture {
         let frame = render(&object.surface, &camera, &light)?;
         let colour = recolored.or(object.color);
         let piece = object.piece;
+        let shown = Shown {
+            name: &object.name,
+            colour,
+            view: ViewWord::of(azimuth, elevation),
+        };
+        let mut stream = Stream::new(self.seed, Purpose::FurnitureCaption, index);
         let record = FurnitureRecord {
             file_name: String::new(),
-            text: rules.phrase(&object.name, colour.map_or("", NamedColor::word)),
+            text: tables.words.captions(&tables.rules, shown, &mut stream),
             label: piece.category.clone(),
             name: object.name.clone(),
             category: piece.category.clone(),
             colour,
             recoloured: recolored.is_some(),
-            view: ViewWord::of(azimuth, elevation),
+            view: shown.view,
             camera: CameraRecord {
                 azimuth,
                 elevation,
@@ -272,28 +309,33 @@ impl Furniture {
         Ok((record, frame.picture(Channel::Color)?))
     }
 
-    fn write_lists(&self, folder: &Path, records: &[FurnitureRecord]) -> anyhow::Result<()> {
-        let lines: String = records
-            .iter()
-            .map(|r| json!(r).to_string() + "\n")
-            .collect();
+    fn write_lists(
+        &self,
+        folder: &Path,
+        records: &[(&'static str, FurnitureRecord)],
+    ) -> anyhow::Result<()> {
+        let lines = |place: &str| -> String {
+            let here = records.iter().filter(|(of, _)| *of == place);
+            here.map(|(_, r)| json!(r).to_string() + "\n").collect()
+        };
         let mut thanks: Vec<String> = records
             .iter()
-            .map(|r| format!("{} by {}, {}: {}\n", r.name, r.creator, r.licence, r.model))
+            .map(|(_, r)| format!("{} by {}, {}: {}\n", r.name, r.creator, r.licence, r.model))
             .collect();
         thanks.dedup();
         let attribution = "Pictures of models of the Debian package sweethome3d-furniture:\n\n";
-        for (name, text) in [
-            ("metadata.jsonl", lines),
-            (
-                "ATTRIBUTION.txt",
-                attribution.to_string() + &thanks.concat(),
-            ),
-        ] {
+        let write = |name: &Path, text: String| {
             fs::write(folder.join(name), text)
-                .map_err(|e| FileError::new("write", &self.output.join(name), e))?;
+                .map_err(|e| FileError::new("write", &self.output.join(name), e))
+        };
+        for place in [TRAIN, HELD_OUT] {
+            // A choice of objects may leave one of them without a view.
+            if folder.join(place).is_dir() {
+                write(&Path::new(place).join("metadata.jsonl"), lines(place))?;
+            }
         }
-        Ok(())
+        let attribution = attribution.to_string() + &thanks.concat();
+        Ok(write(Path::new("ATTRIBUTION.txt"), attribution)?)
     }
 }
 
@@ -311,6 +353,26 @@ fn judge_shapes(pieces: &[(&Library, &Piece)], rules: &Rules) -> Vec<Option<Stri
         objection.map(String::from)
     };
     pieces.iter().zip(&shapes).map(judge).collect()
+}
+
+/// Which pieces are held out, among those without an objection.
+fn held_out(
+    pieces: &[(&Library, &Piece)],
+    objections: &[Option<String>],
+    tables: &Tables,
+) -> Vec<bool> {
+    let names: Vec<String> = pieces
+        .iter()
+        .map(|(_, piece)| tables.rules.name(piece))
+        .collect();
+    let is_kept = |i: &usize| objections[*i].is_none();
+    let kept: Vec<usize> = (0..pieces.len()).filter(is_kept).collect();
+    let of_kept: Vec<&str> = kept.iter().map(|i| names[*i].as_str()).collect();
+    let mut held_out = vec![false; pieces.len()];
+    for (i, is_held_out) in kept.iter().zip(tables.words.held_out_objects(&of_kept)) {
+        held_out[*i] = is_held_out;
+    }
+    held_out
 }
 
 fn camera(degrees: [f32; 2], distance: f32, fov: f32, size: u32) -> anyhow::Result<Camera> {

@@ -22,6 +22,7 @@ use serde_json::json;
 
 use crate::console::{Console, stop_flag};
 use crate::output::prepare_file;
+use crate::view::View;
 use recipe::{Fingerprint, MAX_COUNT, MAX_SCALE, Recipe, Request};
 use sheet::{Preview, enlarged, sheet};
 use start::{Given, StartFile};
@@ -45,8 +46,13 @@ const DEFAULT_STRENGTH: f64 = 0.6;
   dreamsmith imagine --from all.png -o again.png   the same again, to the byte
   dreamsmith imagine --model runs/first/model --sampler ddim:eta=0.5 --steps 50")]
 pub struct Imagine {
-    /// What to draw: a class of the model; anything it knows if not given
+    /// What to draw, in words, or a class of the model; anything it knows if not given
     prompt: Option<String>,
+    /// What not to draw
+    #[arg(long, value_name = "PROMPT")]
+    negative: Option<String>,
+    #[command(flatten)]
+    view: View,
     /// The PNG to write; with --count and no --grid, seeds are put into the name
     #[arg(short, long, default_value = "imagine.png")]
     output: PathBuf,
@@ -109,7 +115,7 @@ pub struct Imagine {
         long,
         value_name = "PNG",
         conflicts_with_all = [
-            "prompt", "seed", "count", "grid", "steps", "sampler", "schedule", "guidance", "size",
+            "prompt", "negative", "view", "azimuth", "elevation", "seed", "count", "grid", "steps", "sampler", "schedule", "guidance", "size",
             "scale", "rng", "init", "image",
         ]
     )]
@@ -142,7 +148,7 @@ impl Imagine {
                 recipe.of_this_version(console)
             }
         };
-        let request = recipe.request(&cascade.base)?;
+        let request = recipe.request(&cascade.base, console)?;
         match &request {
             Request::Draw(request) => cascade.check(request)?,
             Request::Enlarge(request) => {
@@ -194,6 +200,8 @@ impl Imagine {
             card_blake3: fingerprint.card,
             stages_blake3: fingerprint.stages,
             prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
+            camera: self.view.camera(),
             seed: self.seed,
             count: self.count,
             size: self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE),

@@ -82,12 +82,14 @@ type Facts = Vec<(&'static str, Value)>;
 
 fn model(path: &Path) -> anyhow::Result<Facts> {
     let Model { unet, card, .. } = Model::load(path, &Device::flex(), Precision::F32)?;
+    let config = unet.config();
     Ok(vec![
         ("kind", json!("model")),
-        ("network", json!("UNet2DModel")),
+        ("network", json!(config.class_name())),
         ("parameters", json!(unet.num_params())),
-        ("sample_size", json!(unet.config().sample_size)),
-        ("channels", json!(unet.config().block_out_channels)),
+        ("sample_size", json!(config.sample_size())),
+        ("channels", json!(config.block_out_channels())),
+        ("text_tokens", json!(card.text_tokens)),
         ("diffusion", json!(card.diffusion)),
         ("sample", json!(card.sample)),
         ("classes", json!(card.classes)),
@@ -105,6 +107,8 @@ fn training(path: &Path) -> anyhow::Result<Facts> {
         ("images_seen", json!(step * spec.train.batch as u64)),
         ("pictures", json!(pictures)),
         ("data", json!(spec.data.dir)),
+        ("network", json!(spec.model.class_name())),
+        ("condition", json!(spec.condition)),
         ("seed", json!(spec.train.seed)),
         ("finished", json!(step >= spec.train.steps)),
     ])

@@ -7,14 +7,18 @@ mod chart;
 mod console;
 mod data;
 mod device;
+mod eval;
 mod forward;
 mod furniture;
 mod imagine;
 mod info;
 mod output;
 mod reconstruct;
+mod reconstruct_mesh;
 mod render;
 mod train;
+mod train_tower;
+mod view;
 
 use std::process::ExitCode;
 
@@ -62,7 +66,9 @@ struct Global {
 enum Command {
     Imagine(imagine::Imagine),
     Train(train::Train),
+    TrainTower(train_tower::TrainTower),
     Average(average::Average),
+    Eval(eval::Eval),
     Forward(forward::Forward),
     Reconstruct(reconstruct::Reconstruct),
     Render(render::Render),
@@ -97,6 +103,8 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
             args.run(&device()?, global.precision.unwrap_or_default(), console)
         }
         Command::Train(args) => args.run(&device()?, global.precision, console),
+        Command::TrainTower(args) => args.run(&device()?, console),
+        Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),
         Command::Reconstruct(args) => args.run(console),

@@ -5,13 +5,11 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use dreamsmith_base::mesh_file::write_mesh;
-use dreamsmith_base::{Image, Mesh, create_folder, grid, write_atomic_bytes, write_png};
+use dreamsmith_base::{Image, create_folder, grid, write_atomic_bytes, write_png};
 use dreamsmith_data::{PosedLimits, PosedViews, View, read_posed};
 use dreamsmith_scene::background::BackgroundSpec;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::checkpoint;
-use dreamsmith_scene::extract::{ExtractSpec, extract};
 use dreamsmith_scene::model::Model;
 use dreamsmith_scene::reconstruct::Reconstruction;
 use dreamsmith_scene::render::Extent;
@@ -25,6 +23,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
+use crate::reconstruct_mesh::{MeshArgs, Meshing};
 
 /// Columns of progress: a share of the run in thousandths, as its steps may not be known.
 const PROGRESS: u64 = 1000;
@@ -40,7 +39,8 @@ Examples:
   dreamsmith reconstruct scenes/lego                         five minutes, into runs/reconstruct
   dreamsmith reconstruct scenes/lego --seconds 60 -o lego    one minute
   dreamsmith reconstruct scenes/lego --field nerf --seconds 900
-  dreamsmith reconstruct --resume lego                       go on after Ctrl-C or a power cut"
+  dreamsmith reconstruct --resume lego                       go on after Ctrl-C or a power cut
+  dreamsmith reconstruct --resume lego --faces 5000          another mesh of a finished run"
 )]
 pub struct Reconstruct {
     /// The folder of the posed pictures
@@ -76,9 +76,8 @@ pub struct Reconstruct {
     /// Everything random follows from it
     #[arg(long, conflicts_with = "resume")]
     seed: Option<u64>,
-    /// Most faces of the mesh
-    #[arg(long, default_value_t = ExtractSpec::default().faces)]
-    faces: usize,
+    #[command(flatten)]
+    mesh: MeshArgs,
     /// A spec instead of DIR, as `spec.toml` of a run; other options override it
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     spec: Option<PathBuf>,
@@ -132,17 +131,15 @@ impl Reconstruct {
             console.result(text.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
+        // Read first: a truth that is not there should not cost a run.
+        let meshing = self.mesh.read()?;
         let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let (reconstruction, views, seconds) = match &self.resume {
             Some(_) => resume(&folder, console)?,
             None => self.start(&folder, console)?,
         };
-        let extract = ExtractSpec {
-            faces: self.faces,
-            ..ExtractSpec::default()
-        };
         let scene = (reconstruction, views);
-        reconstruct(scene, seconds, &folder, &extract, console)
+        reconstruct(scene, seconds, &folder, &meshing, console)
     }
 
     /// The spec as far as it does not depend on the pictures.
@@ -267,7 +264,7 @@ fn reconstruct(
     (mut reconstruction, views): (Reconstruction, PosedViews),
     seconds: f64,
     folder: &RunFolder,
-    extract_spec: &ExtractSpec,
+    meshing: &Meshing,
     console: &Console,
 ) -> anyhow::Result<()> {
     let weights: usize = reconstruction
@@ -285,7 +282,7 @@ fn reconstruct(
     ));
     let stop = stop_flag(console)?;
     let bar = console.bar(PROGRESS, "‰");
-    let mut last = None;
+    let (mut last, first_step) = (None, reconstruction.steps_done());
     let mut state = Run {
         reconstruction: &mut reconstruction,
         held_out: &views.test,
@@ -315,10 +312,10 @@ fn reconstruct(
         return Ok(());
     }
     let scores = test(reconstruction.model(), &views.test, folder, console)?;
-    let mesh = write_extract(reconstruction.model(), extract_spec, folder);
-    let surface = match &mesh {
-        Ok(mesh) => format!("; a mesh of {} faces", mesh.faces().len()),
-        Err(error) => format!("; no mesh: {error}"),
+    let (surface, facts) = match meshing.write(&reconstruction, folder)? {
+        Ok(made) => (made.words(), made.facts()),
+        // A field that learnt too little has no mesh, which is no reason to lose the rest.
+        Err(error) => (format!("no mesh: {error}"), json!(null)),
     };
     let mean = |values: &dyn Fn(&Score) -> f64| {
         let sum: f64 = scores.iter().map(values).sum();
@@ -334,13 +331,21 @@ fn reconstruct(
         }
         _ => "; no views were left to test".into(),
     };
-    let (rays, samples) = last.map_or((0.0, 0.0), |line: Metrics| {
-        (line.rays_per_second, line.samples_per_second)
+    // A run that was finished before had no steps left, and a very short one has no line of metrics.
+    let speed = last.map_or(String::new(), |line: Metrics| {
+        format!(
+            ", {:.0} rays/s, {:.2} million samples/s",
+            line.rays_per_second,
+            line.samples_per_second / 1e6
+        )
     });
     let words = format!(
-        "{step} steps in {seconds:.0} s, {:.0} rays/s, {:.2} million samples/s{quality}{surface}; all in {}",
-        rays,
-        samples / 1e6,
+        "{}{step} steps in {seconds:.0} s{speed}{quality}; {surface}; all in {}",
+        if step == first_step {
+            "was finished: "
+        } else {
+            ""
+        },
         folder.path().display()
     );
     let summary = json!({
@@ -350,9 +355,9 @@ fn reconstruct(
         "seconds": seconds,
         "psnr": psnr,
         "ssim": ssim,
-        "rays_per_second": rays,
-        "samples_per_second": samples,
-        "faces": mesh.as_ref().ok().map(|mesh| mesh.faces().len()),
+        "rays_per_second": last.map(|line| line.rays_per_second),
+        "samples_per_second": last.map(|line| line.samples_per_second),
+        "mesh": facts,
         "views": scores.iter().map(|s| json!({ "name": s.name, "psnr": s.psnr, "ssim": s.ssim })).collect::<Vec<_>>(),
         "folder": folder.path(),
     });
@@ -360,13 +365,6 @@ fn reconstruct(
     write_atomic_bytes(&folder.path().join("summary.json"), text.as_bytes())?;
     console.result(&words, &summary);
     Ok(())
-}
-
-/// The mesh of the field, as `mesh.glb`. A field that learnt too little has none, which is no reason to lose the rest.
-fn write_extract(model: &Model, spec: &ExtractSpec, folder: &RunFolder) -> anyhow::Result<Mesh> {
-    let mesh = extract(model, spec)?;
-    write_mesh(&folder.path().join("mesh.glb"), &mesh)?;
-    Ok(mesh)
 }
 
 fn tell(line: &Metrics, bar: &ProgressBar, console: &Console) {

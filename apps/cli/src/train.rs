@@ -12,6 +12,7 @@ use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::checkpoint;
 use dreamsmith_diffusion::run::{self, Metrics, Outcome, RunFolder, TrainEvent};
 use dreamsmith_diffusion::spec::TrainSpec;
+use dreamsmith_diffusion::text::Captions;
 use dreamsmith_diffusion::train::Trainer;
 use serde_json::json;
 
@@ -91,7 +92,8 @@ fn start(
     }
     let dataset = open_pictures(&spec, console)?;
     let text = spec.to_toml()?;
-    let trainer = Trainer::new(spec, dataset, device.clone())?;
+    let captions = Captions::open(&spec, &dataset, device)?;
+    let trainer = Trainer::new(spec, dataset, captions, device.clone())?;
     run::check(&trainer)?;
     create_folder(folder)?;
     write_atomic_bytes(&folder.join("spec.toml"), text.as_bytes())?;
@@ -111,7 +113,13 @@ fn resume(
         "resuming at step {} of {}",
         state.step, spec.train.steps
     ));
-    Ok(Trainer::from_state(spec, dataset, device.clone(), state)?)
+    let captions = Captions::open(&spec, &dataset, device)?;
+    Ok(Trainer::from_state(
+        spec,
+        (dataset, captions),
+        device.clone(),
+        state,
+    )?)
 }
 
 fn open_pictures(spec: &TrainSpec, console: &Console) -> anyhow::Result<Dataset> {

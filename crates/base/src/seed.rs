@@ -26,6 +26,10 @@ pub enum Purpose {
     Preview = 8,
     /// Noise of the forward process shown as a picture.
     Forward = 9,
+    /// Which of a picture's captions a training sample sees.
+    Caption = 10,
+    /// Whether a training sample is told its camera.
+    CameraDropout = 11,
     /// The pixels that a step of a reconstruction looks at.
     Pixels = 20,
     /// Where along a ray the samples lie.
@@ -42,6 +46,8 @@ pub enum Purpose {
     FurnitureView = 31,
     /// Which materials of a view of a piece of furniture get which colour.
     FurnitureColor = 32,
+    /// In which words a view of a piece of furniture is described.
+    FurnitureCaption = 33,
     /// Where a training sample is cut out of its picture.
     Crop = 60,
     /// How strong the noise on the small picture of a training sample is.

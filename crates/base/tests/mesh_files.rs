@@ -83,6 +83,29 @@ fn obj_to_glb_to_obj_keeps_everything() -> Outcome {
 }
 
 #[test]
+fn a_texture_counts_alone_and_carries_the_colour_of_its_material() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let grey = Rgba::new(1, 1, vec![188, 188, 188, 255])?;
+    let mut parts = sample()?.into_parts();
+    parts.materials[1].texture = Some(Arc::new(grey));
+    parts.materials[1].base_color = [0.5, 1.0, 0.0];
+    let path = dir.path().join("a.obj");
+    write_mesh(&path, &parts.build()?)?;
+    // What exporters leave beside a texture changes nothing.
+    let library = dir.path().join("a.mtl");
+    let text = fs::read_to_string(&library)?;
+    fs::write(&library, text.replace("Kd 1 1 1", "Kd 0.64 0.64 0.64"))?;
+    let read = read_mesh(&path, &MeshLimits::default())?.mesh;
+    let glass = &read.materials()[1];
+    assert_eq!(glass.base_color, [1.0; 3]);
+    let texture = glass.texture.as_ref().ok_or("no texture")?;
+    // sRGB 188 is half of the light, and a quarter is 137.
+    assert_eq!(texture.rgba(), [137, 188, 0, 255]);
+    assert!(near(&[read.materials()[0].base_color], &[[0.8, 0.1, 0.02]]));
+    Ok(())
+}
+
+#[test]
 fn ply_keeps_geometry_and_rounds_colours() -> Outcome {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("a.ply");

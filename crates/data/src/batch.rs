@@ -7,6 +7,8 @@ use std::sync::Arc;
 use dreamsmith_base::Stream;
 use serde::{Deserialize, Serialize};
 
+use crate::furniture_record::CameraRecord;
+
 /// Whether pictures are mirrored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +28,8 @@ pub enum Background {
     Colour([u8; 3]),
     /// A colour drawn anew for each sample and step, uniform in sRGB.
     Random,
+    /// White for half of the samples, a shade of grey for a quarter, any colour for a quarter.
+    Mixed,
 }
 
 impl Default for Background {
@@ -51,8 +55,10 @@ pub struct Batch {
     pub pixels: Vec<f32>,
     /// `[B]` class indices.
     pub labels: Vec<Option<u32>>,
-    /// `[B]` captions; empty where there is none.
-    pub captions: Vec<Arc<str>>,
+    /// `[B]` captions, where there are any.
+    pub captions: Vec<Option<Arc<str>>>,
+    /// `[B]` cameras, where they are known.
+    pub cameras: Vec<Option<CameraRecord>>,
 }
 
 impl Augment {
@@ -63,10 +69,16 @@ impl Augment {
     pub(crate) fn apply(&self, rgba: &[u8], size: usize, stream: &mut Stream, out: &mut [f32]) {
         let heads = stream.next_u32() >> 31 == 1;
         let drawn: [u8; 3] = std::array::from_fn(|_| (stream.next_u32() >> 24) as u8);
+        let kind = stream.next_u32() >> 30;
         let mirrored = self.flip == Flip::Horizontal && heads;
         let back = match self.background {
             Background::Colour(colour) => colour,
             Background::Random => drawn,
+            Background::Mixed => match kind {
+                0 | 1 => [255; 3],
+                2 => [drawn[0]; 3],
+                _ => drawn,
+            },
         }
         .map(f32::from);
         let plane = size * size;
@@ -132,6 +144,26 @@ mod tests {
         });
         // Five standard deviations of 1000 fair coins: 5 sqrt(250) = 79.
         assert!(mirrored.count().abs_diff(500) < 79);
+    }
+
+    #[test]
+    fn mixed_backgrounds_are_white_grey_and_coloured() {
+        let mixed = Augment {
+            background: Background::Mixed,
+            ..Augment::default()
+        };
+        let (mut white, mut grey) = (0, 0);
+        for i in 0..1000 {
+            let values = apply(mixed, i);
+            let [r, g, b] = [values[1], values[5], values[9]];
+            white += usize::from([r, g, b] == [1.0; 3]);
+            grey += usize::from(r == g && g == b);
+        }
+        // Five standard deviations of 1000 draws: of one in two 79, of three in four 68.
+        assert!(
+            white.abs_diff(500) < 82 && grey.abs_diff(750) < 68,
+            "{white} {grey}"
+        );
     }
 
     #[test]

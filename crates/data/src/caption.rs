@@ -1,5 +1,6 @@
 //! Captions and labels: `metadata.jsonl` (the imagefolder convention) or a `.txt` beside a picture.
-//! A line is {"file_name": "a.png", "text": "a caption", "label": "cat" or 3}; other keys are ignored.
+//! A line is {"file_name": "a.png", "text": "a caption" or ["a caption", "another"], "label": "cat" or 3,
+//! "camera": {"azimuth", "elevation", "distance", "fov"}, "repeat": 2}; other keys are ignored.
 //! Leaves out labels taken from folder names.
 
 use std::collections::HashMap;
@@ -9,20 +10,38 @@ use dreamsmith_base::read_limited;
 use serde::Deserialize;
 
 use crate::error::Skip;
+use crate::furniture_record::CameraRecord;
 
 /// A caption file beyond this is not one.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_METADATA_BYTES: u64 = 1 << 30;
 /// Labels given as numbers index a table of classes, so they stay small.
 const MAX_LABEL: u32 = 65_535;
+/// More often than this in an epoch, a picture is a mistake.
+const MAX_REPEAT: u32 = 100;
 
 /// What `metadata.jsonl` says about one picture.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Caption {
-    /// The caption; empty where there is none.
-    pub text: String,
+    /// The captions, each of them true; none where there is none.
+    pub texts: Vec<String>,
     /// The class, if there is one.
     pub label: Option<Label>,
+    /// From where it is seen, if that is known.
+    pub camera: Option<CameraRecord>,
+    /// How often it comes in an epoch, 1 or more.
+    pub repeat: u32,
+}
+
+impl Default for Caption {
+    fn default() -> Self {
+        Self {
+            texts: Vec::new(),
+            label: None,
+            camera: None,
+            repeat: 1,
+        }
+    }
 }
 
 /// A class by name or by number.
@@ -35,7 +54,7 @@ pub enum Label {
 }
 
 /// A line of `metadata.jsonl` that names a picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listed {
     /// Where it stands, for messages: `metadata.jsonl:3`.
     pub(crate) place: String,
@@ -45,8 +64,17 @@ pub(crate) struct Listed {
 #[derive(Deserialize)]
 struct Line {
     file_name: String,
-    text: Option<String>,
+    text: Option<Texts>,
     label: Option<serde_json::Value>,
+    camera: Option<CameraRecord>,
+    repeat: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// Reads `root/folder/metadata.jsonl`: captions by path relative to `root`, and the lines that are wrong.
@@ -106,11 +134,26 @@ fn parse_line(line: &[u8]) -> Result<(PathBuf, Caption), String> {
             line.file_name
         ));
     }
+    let mut texts = match line.text {
+        None => vec![],
+        Some(Texts::One(text)) => vec![text],
+        Some(Texts::Several(texts)) => texts,
+    };
+    texts.retain(|text| !text.trim().is_empty());
+    let repeat = line.repeat.unwrap_or(1);
+    if !(1..=MAX_REPEAT).contains(&repeat) {
+        return Err(format!("repeat is {repeat}, expected 1 to {MAX_REPEAT}"));
+    }
+    if let Some(camera) = line.camera {
+        camera.check()?;
+    }
     Ok((
         name,
         Caption {
-            text: line.text.unwrap_or_default(),
+            texts,
             label: line.label.map(parse_label).transpose()?.flatten(),
+            camera: line.camera,
+            repeat,
         },
     ))
 }
@@ -166,6 +209,10 @@ mod tests {
             "{\"file_name\": \"c.png\", \"label\": -1}",
             "{\"file_name\": \"a.png\", \"text\": \"again\"}",
             "{\"file_name\": \"d.png\", \"text\": null, \"label\": null}",
+            "{\"file_name\": \"e.png\", \"text\": [\"a box\", \" \", \"a red box\"], \"repeat\": 3, \"camera\": {\"azimuth\": 90, \"elevation\": 5, \"distance\": 3, \"fov\": 40, \"more\": 1}}",
+            "{\"file_name\": \"f.png\", \"repeat\": 0}",
+            "{\"file_name\": \"g.png\", \"camera\": {\"azimuth\": 1e300, \"elevation\": 5, \"distance\": 3, \"fov\": 40}}",
+            "{\"file_name\": \"h.png\", \"camera\": {\"azimuth\": 1, \"elevation\": 5, \"distance\": -3, \"fov\": 40}}",
         ];
         fs::create_dir(dir.path().join("in"))?;
         fs::write(dir.path().join("in/metadata.jsonl"), lines.join("\n"))?;
@@ -174,25 +221,33 @@ mod tests {
         assert_eq!(
             caption("in/a.png"),
             Some(Caption {
-                text: "a fox".into(),
-                label: Some(Label::Text("animal".into()))
+                texts: vec!["a fox".into()],
+                label: Some(Label::Text("animal".into())),
+                ..Caption::default()
             })
         );
         assert_eq!(
             caption("in/sub/b.png"),
             Some(Caption {
-                text: String::new(),
-                label: Some(Label::Number(3))
+                label: Some(Label::Number(3)),
+                ..Caption::default()
             })
         );
         assert_eq!(caption("in/d.png"), Some(Caption::default()));
-        assert_eq!(captions.len(), 3);
+        let box_of_many = caption("in/e.png").unwrap_or_default();
+        assert_eq!(box_of_many.texts, ["a box", "a red box"]);
+        assert_eq!(box_of_many.repeat, 3);
+        assert_eq!(box_of_many.camera.map(|c| c.azimuth), Some(90.0));
+        assert_eq!(captions.len(), 4);
         let places: Vec<&str> = faults.iter().map(|f| f.what.as_str()).collect();
-        let expected = [4, 5, 6, 7, 8, 9].map(|n| format!("in/metadata.jsonl:{n}"));
+        let expected = [4, 5, 6, 7, 8, 9, 12, 13, 14].map(|n| format!("in/metadata.jsonl:{n}"));
         assert_eq!(places, expected);
         assert!(faults[2].reason.contains("inside the folder"));
         assert!(faults[4].reason.contains("label -1"));
         assert!(faults[5].reason.contains("again after in/metadata.jsonl:1"));
+        assert!(faults[6].reason.contains("repeat is 0"));
+        assert!(faults[7].reason.contains("azimuth"));
+        assert!(faults[8].reason.contains("distance"));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Leaves out streaming: the decoded set must fit in memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dreamsmith_base::{Image, ImageError, ImageLimits, Purpose, Rgba, Stream};
@@ -13,6 +14,7 @@ use crate::batch::{Augment, Batch};
 use crate::cache::{Cache, Decoded, Miss, fingerprint};
 use crate::error::{DataError, Skip};
 use crate::folder::{Entry, Listing, list_folder};
+use crate::furniture_record::CameraRecord;
 use crate::picture::{Fit, read_square};
 
 /// The largest training size in pixels.
@@ -130,10 +132,12 @@ pub struct Summary {
 pub struct Item<'a> {
     /// `[size, size, 4]` sRGB bytes, alpha not multiplied in.
     pub rgba: &'a [u8],
-    /// The caption; empty where there is none.
-    pub caption: &'a str,
+    /// The captions, each of them true; none where there is none.
+    pub captions: &'a [Arc<str>],
     /// Index into the classes.
     pub label: Option<u32>,
+    /// From where it is seen, if that is known.
+    pub camera: Option<CameraRecord>,
 }
 
 /// The usable pictures of a folder at one size.
@@ -142,6 +146,8 @@ pub struct Dataset {
     size: u32,
     pixels: Vec<u8>,
     entries: Vec<Entry>,
+    /// The sample that each draw of an epoch shows.
+    draws: Vec<u32>,
     classes: Vec<String>,
     summary: Summary,
 }
@@ -182,6 +188,11 @@ impl Dataset {
         self.entries.is_empty()
     }
 
+    /// The sample that each draw of an epoch shows: every one as often as its `repeat` says.
+    pub fn draws(&self) -> &[u32] {
+        &self.draws
+    }
+
     /// Side of the pictures in pixels.
     pub fn size(&self) -> u32 {
         self.size
@@ -208,8 +219,9 @@ impl Dataset {
         let entry = &self.entries[index];
         Item {
             rgba: &self.pixels[index * stride..][..stride],
-            caption: &entry.caption,
+            captions: &entry.captions,
             label: entry.label,
+            camera: entry.camera,
         }
     }
 
@@ -219,7 +231,8 @@ impl Dataset {
         Ok(Rgba::new(self.size, self.size, rgba)?.over(background))
     }
 
-    /// The samples at `indices` as a network sees them, augmented by the draws of (`seed`, `step`, index).
+    /// The samples at `indices` as a network sees them, augmented by the draws of (`seed`, `step`, index);
+    /// of several captions one is drawn.
     ///
     /// Panics if an index is not below [`Dataset::len`].
     pub fn batch(&self, indices: &[usize], augment: &Augment, seed: u64, step: u64) -> Batch {
@@ -231,11 +244,23 @@ impl Dataset {
             augment.apply(self.item(index).rgba, self.size as usize, &mut stream, out);
         }
         let entries = || indices.iter().map(|&index| &self.entries[index]);
+        let caption = |&index: &usize| self.caption(index, seed, step).cloned();
         Batch {
             pixels,
             labels: entries().map(|e| e.label).collect(),
-            captions: entries().map(|e| e.caption.clone()).collect(),
+            captions: indices.iter().map(caption).collect(),
+            cameras: entries().map(|e| e.camera).collect(),
         }
+    }
+
+    /// The caption that the sample at `index` shows in a batch of (`seed`, `step`), if it has any.
+    ///
+    /// Panics if `index` is not below [`Dataset::len`].
+    pub fn caption(&self, index: usize, seed: u64, step: u64) -> Option<&Arc<str>> {
+        let captions = &self.entries[index].captions;
+        let draw = (step << 32) | index as u64;
+        let mut stream = Stream::new(seed, Purpose::Caption, draw);
+        captions.get(stream.below(captions.len() as u64) as usize)
     }
 
     fn stride(&self) -> usize {
@@ -402,14 +427,19 @@ fn assemble(
     });
     let summary = Summary {
         pictures: entries.len(),
-        captioned: entries.iter().filter(|e| !e.caption.is_empty()).count(),
+        captioned: entries.iter().filter(|e| !e.captions.is_empty()).count(),
         labelled: entries.iter().filter(|e| e.label.is_some()).count(),
         skipped,
         cache,
     };
+    let repeated = |(i, entry): (usize, &Entry)| {
+        let sample = u32::try_from(i).unwrap_or(u32::MAX);
+        std::iter::repeat_n(sample, entry.repeat as usize)
+    };
     Ok(Dataset {
         size: options.size,
         pixels: decoded.pixels,
+        draws: entries.iter().enumerate().flat_map(repeated).collect(),
         entries,
         classes,
         summary,

@@ -2,7 +2,7 @@
 //! Sources: the unpacked npm packages @lobehub/fluent-emoji-3d (pictures) and emojibase-data (names).
 //! Leaves out the variants that only change the skin tone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,8 @@ pub struct EmojiSummary {
     pub pictures: usize,
     /// Pictures left out because only their skin tone differs.
     pub skin_tones: usize,
+    /// Pictures left out because their group was not asked for.
+    pub other_groups: usize,
     /// Pictures that stay without caption and label: no name is known for their code.
     pub unnamed: Vec<Skip>,
     /// Pictures of each group, by name.
@@ -146,23 +148,45 @@ struct Group {
 #[derive(Serialize)]
 struct MetadataLine<'a> {
     file_name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    text: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
+    repeat: u32,
+}
+
+/// Which emoji are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmojiChoice {
+    /// The groups, as in "food-drink"; none means all.
+    pub groups: Vec<String>,
+    /// How often each comes in an epoch of training, 1 or more.
+    pub repeat: u32,
 }
 
 /// Copies the pictures to the new folder `out` with `metadata.jsonl` and their licences.
 ///
-/// A caption is the name and then the tags, "red apple, apple, fruit, red"; the label is the group,
-/// "food-drink". `out` appears when it is complete.
-pub fn prepare_emoji(source: &EmojiSource, out: &Path) -> Result<EmojiSummary, DataError> {
+/// Captions are "3D emoji of red apple" and the like; the label is the group, "food-drink". `out` appears when
+/// it is complete.
+pub fn prepare_emoji(
+    source: &EmojiSource,
+    choice: &EmojiChoice,
+    out: &Path,
+) -> Result<EmojiSummary, DataError> {
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(DataError::NotEmpty {
             path: out.to_path_buf(),
         });
     }
     let (emoji, groups) = read_names(&source.names)?;
+    let is_unknown = |group: &&String| !groups.values().any(|known| known == *group);
+    if let Some(group) = choice.groups.iter().find(is_unknown) {
+        let known = BTreeSet::from_iter(groups.values().cloned());
+        return Err(DataError::NoGroup {
+            group: group.clone(),
+            known: Vec::from_iter(known).join(", "),
+        });
+    }
     let pictures = list_pictures(&source.pictures)?;
     if let Some(parent) = out.parent() {
         create_folder(parent)?;
@@ -171,6 +195,7 @@ pub fn prepare_emoji(source: &EmojiSource, out: &Path) -> Result<EmojiSummary, D
     let mut summary = EmojiSummary {
         pictures: 0,
         skin_tones: 0,
+        other_groups: 0,
         unnamed: Vec::new(),
         groups: BTreeMap::new(),
     };
@@ -185,6 +210,11 @@ pub fn prepare_emoji(source: &EmojiSource, out: &Path) -> Result<EmojiSummary, D
         let label = named
             .and_then(|e| groups.get(&e.group?))
             .map(String::as_str);
+        let is_chosen = |group: &str| choice.groups.iter().any(|g| g == group);
+        if !choice.groups.is_empty() && !label.is_some_and(is_chosen) {
+            summary.other_groups += 1;
+            continue;
+        }
         if named.is_none() {
             summary.unnamed.push(Skip {
                 what: file_name.clone(),
@@ -199,8 +229,9 @@ pub fn prepare_emoji(source: &EmojiSource, out: &Path) -> Result<EmojiSummary, D
         summary.pictures += 1;
         lines.push(MetadataLine {
             file_name,
-            text: named.map(caption),
+            text: named.map(captions).unwrap_or_default(),
             label,
+            repeat: choice.repeat,
         });
     }
     let metadata: Vec<String> = lines
@@ -222,15 +253,27 @@ fn not_written(out: &Path, name: &str, source: io::Error) -> FileError {
     FileError::new("write", &out.join(name), source)
 }
 
-/// The name, then the tags that add something to it.
-fn caption(emoji: &Emoji) -> String {
-    let mut parts = vec![emoji.label.as_str()];
+/// The name as a 3D emoji in several words, and with the first tags that add something to it. Never the name
+/// alone: that would be any picture of such a thing.
+fn captions(emoji: &Emoji) -> Vec<String> {
+    const MOST_TAGS: usize = 2;
+    let label = emoji.label.as_str();
+    let mut tags: Vec<&str> = Vec::new();
     for tag in &emoji.tags {
-        if !parts.contains(&tag.as_str()) {
-            parts.push(tag);
+        if !label.contains(tag.as_str()) && !tags.contains(&tag.as_str()) && tags.len() < MOST_TAGS
+        {
+            tags.push(tag);
         }
     }
-    parts.join(", ")
+    let mut captions = vec![
+        format!("3D emoji of {label}"),
+        format!("{label}, 3D emoji"),
+        format!("{label} emoji"),
+    ];
+    if !tags.is_empty() {
+        captions.push(format!("3D emoji of {label}, {}", tags.join(", ")));
+    }
+    captions
 }
 
 /// The code points of a name such as `0023-fe0f-20e3`, without what is invisible.
@@ -301,13 +344,21 @@ mod tests {
     }
 
     #[test]
-    fn a_caption_is_the_name_and_the_tags_without_repeats() {
+    fn captions_hold_the_name_and_tags_that_add_to_it() {
         let emoji = Emoji {
             label: "fox".into(),
             hexcode: "1F98A".into(),
-            tags: ["animal", "fox", "animal"].map(String::from).to_vec(),
+            tags: ["animal", "fox", "animal", "face", "sly"]
+                .map(String::from)
+                .to_vec(),
             group: Some(3),
         };
-        assert_eq!(caption(&emoji), "fox, animal");
+        let expected = [
+            "3D emoji of fox",
+            "fox, 3D emoji",
+            "fox emoji",
+            "3D emoji of fox, animal, face",
+        ];
+        assert_eq!(captions(&emoji), expected);
     }
 }

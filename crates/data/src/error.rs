@@ -125,6 +125,14 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// No group of emoji has that name.
+    #[error("there is no group `{group}` of emoji, expected one of {known}")]
+    NoGroup {
+        /// What was asked for.
+        group: String,
+        /// The groups.
+        known: String,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

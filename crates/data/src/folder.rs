@@ -11,22 +11,27 @@ use dreamsmith_base::FileError;
 
 use crate::caption::{Caption, Label, Listed, read_metadata, read_text_beside};
 use crate::error::{DataError, Skip};
+use crate::furniture_record::CameraRecord;
 
 const PICTURE_ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "webp", "gif", "svg"];
 
 /// One picture of a folder, not yet opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Path relative to the folder.
     pub path: PathBuf,
-    /// The caption; empty where there is none.
-    pub caption: Arc<str>,
+    /// The captions, each of them true; none where there is none.
+    pub captions: Vec<Arc<str>>,
     /// Index into the classes.
     pub label: Option<u32>,
+    /// From where it is seen, if that is known.
+    pub camera: Option<CameraRecord>,
+    /// How often it comes in an epoch.
+    pub repeat: u32,
 }
 
 /// A folder's pictures and what was wrong with their captions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listing {
     /// The pictures, sorted by path.
     pub entries: Vec<Entry>,
@@ -89,15 +94,16 @@ fn caption_all(root: &Path, mut found: Found) -> Result<Listing, DataError> {
     for path in found.pictures {
         let caption = match found.captions.remove(&path) {
             Some(listed) => listed.caption,
-            None => Caption {
-                text: read_text_beside(root, &path)
-                    .unwrap_or_else(|fault| {
-                        found.faults.push(fault);
-                        None
-                    })
-                    .unwrap_or_default(),
-                label: None,
-            },
+            None => {
+                let text = read_text_beside(root, &path).unwrap_or_else(|fault| {
+                    found.faults.push(fault);
+                    None
+                });
+                Caption {
+                    texts: text.filter(|text| !text.is_empty()).into_iter().collect(),
+                    ..Caption::default()
+                }
+            }
         };
         captioned.push((path, caption));
     }
@@ -110,7 +116,9 @@ fn caption_all(root: &Path, mut found: Found) -> Result<Listing, DataError> {
                 Label::Number(n) => Some(n),
                 Label::Text(t) => classes.binary_search(&t).ok().map(|i| i as u32),
             }),
-            caption: caption.text.into(),
+            captions: caption.texts.into_iter().map(Arc::from).collect(),
+            camera: caption.camera,
+            repeat: caption.repeat,
         })
         .collect();
     Ok(Listing {
@@ -228,7 +236,7 @@ mod tests {
         let seen: Vec<_> = listing
             .entries
             .iter()
-            .map(|e| (e.path.to_str(), &*e.caption, e.label))
+            .map(|e| (e.path.to_str(), &*e.captions[0], e.label))
             .collect();
         let expected = [
             (Some("a/deep/y.bin"), "yak", Some(0)),

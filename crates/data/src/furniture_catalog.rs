@@ -109,23 +109,11 @@ impl Library {
         })
     }
 
-    /// Reads a model, turned upright with its front towards +Z, in the ball of radius 1. Where there
-    /// is a texture, its colours count alone, as in the program that these models are made for: the
-    /// materials' own are what exporters left there.
+    /// Reads a model, turned upright with its front towards +Z, in the ball of radius 1.
     pub fn read(&self, piece: &Piece) -> Result<Mesh, MeshFileError> {
         let name = piece.model.trim_start_matches('/');
         let read = read_mesh_from(&self.files, name, &MeshLimits::default())?;
-        let mut parts = read.mesh.into_parts();
-        for material in &mut parts.materials {
-            if material.texture.is_some() {
-                material.base_color = [1.0; 3];
-            }
-        }
-        let mesh = parts.build().map_err(|source| MeshFileError::Mesh {
-            name: self.files.title(name),
-            source,
-        })?;
-        let turned = mesh.transformed(Affine3A::from_mat3(piece.rotation));
+        let turned = read.mesh.transformed(Affine3A::from_mat3(piece.rotation));
         Ok(turned.fitted(1.0))
     }
 }

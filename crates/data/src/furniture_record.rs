@@ -1,7 +1,7 @@
 //! One line of `metadata.jsonl` for each view of a piece of furniture, and where its picture lies.
 //! Leaves out drawing: what a view shows is told, not made here.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::furniture_catalog::Piece;
 use crate::furniture_color::NamedColor;
@@ -11,8 +11,8 @@ use crate::furniture_color::NamedColor;
 pub struct FurnitureRecord {
     /// Relative to the data set.
     pub file_name: String,
-    /// The caption: "a red armchair".
-    pub text: String,
+    /// Captions, each of them true: "a red armchair", "red armchair, front view".
+    pub text: Vec<String>,
     /// The class: the catalog's category.
     pub label: String,
     /// "armchair".
@@ -38,7 +38,7 @@ pub struct FurnitureRecord {
 }
 
 /// A camera on a sphere around the object, in degrees and radii of the object.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CameraRecord {
     /// From the front towards +X, in [0, 360).
     pub azimuth: f32,
@@ -48,6 +48,28 @@ pub struct CameraRecord {
     pub distance: f32,
     /// Angle of view.
     pub fov: f32,
+}
+
+impl CameraRecord {
+    /// Errs in words on what no camera can be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let known = [
+            ("azimuth", self.azimuth, self.azimuth.is_finite()),
+            ("elevation", self.elevation, self.elevation.abs() <= 90.0),
+            (
+                "distance",
+                self.distance,
+                self.distance > 0.0 && self.distance.is_finite(),
+            ),
+            ("fov", self.fov, self.fov > 0.0 && self.fov < 180.0),
+        ];
+        match known.into_iter().find(|(.., fits)| !fits) {
+            None => Ok(()),
+            Some((key, value, _)) => Err(format!(
+                "camera.{key} is {value}; expected degrees, a distance above 0, and a fov above 0 and below 180"
+            )),
+        }
+    }
 }
 
 /// A lamp.
@@ -74,7 +96,7 @@ pub enum ViewWord {
 }
 
 impl ViewWord {
-    /// The word for a camera; degrees, azimuth 0 is the front [Poole22, section 3.2].
+    /// The word for a camera; degrees, azimuth 0 is the front [Poole22] section 3.2.
     pub fn of(azimuth: f32, elevation: f32) -> Self {
         let off_front = (azimuth + 180.0).rem_euclid(360.0) - 180.0;
         match off_front.abs() {

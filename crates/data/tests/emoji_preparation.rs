@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use dreamsmith_base::{Image, write_png};
-use dreamsmith_data::{CachePlace, DataError, Dataset, EmojiSource, FolderOptions, prepare_emoji};
+use dreamsmith_data::{
+    CachePlace, DataError, Dataset, EmojiChoice, EmojiSource, FolderOptions, prepare_emoji,
+};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -47,6 +49,13 @@ fn names_package(at: &Path) -> Outcome {
             {"key": "symbols", "message": "symbols", "order": 8}]}"#,
     )?;
     Ok(())
+}
+
+fn everything() -> EmojiChoice {
+    EmojiChoice {
+        groups: vec![],
+        repeat: 2,
+    }
 }
 
 #[test]
@@ -97,7 +106,7 @@ fn the_folder_holds_pictures_captions_and_licences() -> Outcome {
     pictures_package(&dir.path().join("x"))?;
     names_package(&dir.path().join("y"))?;
     let out = dir.path().join("sets/emoji");
-    let summary = prepare_emoji(&EmojiSource::find(dir.path())?, &out)?;
+    let summary = prepare_emoji(&EmojiSource::find(dir.path())?, &everything(), &out)?;
     assert_eq!((summary.pictures, summary.skin_tones), (4, 2));
     assert_eq!(summary.unnamed.len(), 1);
     assert_eq!(summary.unnamed[0].what, "1ffff.webp");
@@ -106,11 +115,15 @@ fn the_folder_holds_pictures_captions_and_licences() -> Outcome {
     let metadata = fs::read_to_string(out.join("metadata.jsonl"))?;
     assert_eq!(
         metadata.lines().next(),
-        Some(r#"{"file_name":"1f34e.webp","text":"red apple, fruit","label":"food-drink"}"#)
+        Some(
+            r#"{"file_name":"1f34e.webp","text":["3D emoji of red apple","red apple, 3D emoji","red apple emoji","3D emoji of red apple, fruit"],"label":"food-drink","repeat":2}"#
+        )
     );
     assert_eq!(
         metadata.lines().last(),
-        Some(r#"{"file_name":"39-fe0f-20e3.webp","text":"keycap: 9, keycap","label":"symbols"}"#)
+        Some(
+            r#"{"file_name":"39-fe0f-20e3.webp","text":["3D emoji of keycap: 9","keycap: 9, 3D emoji","keycap: 9 emoji"],"label":"symbols","repeat":2}"#
+        )
     );
 
     let options = FolderOptions {
@@ -128,10 +141,36 @@ fn the_folder_holds_pictures_captions_and_licences() -> Outcome {
         (4, 3, 3)
     );
 
-    let again = prepare_emoji(&EmojiSource::find(dir.path())?, &out);
+    assert_eq!(data.draws(), [0, 0, 1, 1, 2, 2, 3, 3]);
+
+    let again = prepare_emoji(&EmojiSource::find(dir.path())?, &everything(), &out);
     assert!(
         matches!(again, Err(DataError::NotEmpty { .. })),
         "{again:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn groups_can_be_chosen() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    pictures_package(&dir.path().join("x"))?;
+    names_package(&dir.path().join("y"))?;
+    let source = EmojiSource::find(dir.path())?;
+    let prepare = |group: &str, out: &str| {
+        let choice = EmojiChoice {
+            groups: vec![group.into()],
+            repeat: 1,
+        };
+        prepare_emoji(&source, &choice, &dir.path().join(out))
+    };
+    let summary = prepare("food-drink", "food")?;
+    assert_eq!((summary.pictures, summary.other_groups), (1, 3));
+    let error = prepare("food", "more").err().map(|e| e.to_string());
+    let error = error.unwrap_or_default();
+    assert!(
+        error.contains("`food`") && error.contains("food-drink, people-body"),
+        "{error}"
     );
     Ok(())
 }
@@ -144,7 +183,7 @@ fn bad_packages_leave_nothing_behind() -> Outcome {
     let source = EmojiSource::find(dir.path())?;
     let out = dir.path().join("emoji");
     let fails = |part: &str| {
-        let message = prepare_emoji(&source, &out)
+        let message = prepare_emoji(&source, &everything(), &out)
             .err()
             .map_or(String::new(), |e| e.to_string());
         assert!(message.contains(part), "{message}");

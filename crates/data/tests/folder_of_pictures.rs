@@ -80,7 +80,7 @@ fn every_format_is_read_by_its_content() -> Outcome {
     let summary = data.summary();
     assert_eq!((data.len(), summary.pictures, summary.captioned), (6, 6, 1));
     assert!(summary.skipped.is_empty(), "{:?}", summary.skipped);
-    assert_eq!(data.item(0).caption, "a gradient");
+    assert_eq!(&*data.item(0).captions[0], "a gradient");
     assert_eq!(data.path(5), Path::new("z/f.svg"));
     let middle_green = &data.item(5).rgba[(4 * 8 + 4) * 4..][..4];
     assert_eq!(middle_green, [0, 170, 0, 255]);
@@ -278,7 +278,7 @@ fn a_changed_folder_is_decoded_again() -> Outcome {
     // A new caption needs no decoding.
     fs::write(dir.path().join("p1.txt"), "wide")?;
     let (data, decoded, _) = open_counting(dir.path(), &options)?;
-    assert_eq!((decoded, data.item(1).caption), (0, "wide"));
+    assert_eq!((decoded, &*data.item(1).captions[0]), (0, "wide"));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Image, Purpose, Stream};
 use dreamsmith_nets::Precision;
 
+use crate::condition::{Condition, Wants};
 use crate::denoise::{Denoiser, SampleStep};
 use crate::enlarge::{Centred, Enlargement, Enlarging, Task};
 use crate::model::{Model, ModelError};
@@ -123,7 +124,7 @@ pub fn enlarge(
         let network = Enlarging {
             unet: &model.unet,
             seen: seen.clone(),
-            label: task.label(request.noise),
+            told: Wants::Small.told(&[Condition::Small(task.level(request.noise))], device),
         };
         let net = Centred::new(Denoiser::new(network, precondition.clone()), seen.clone());
         let net = Thresholded::new(net, request.sample.threshold)?;

@@ -2,17 +2,19 @@
 //! what is missing. [Ho22b] section 4 and [Saharia22] section 2.4 noise the small picture in training and tell
 //! the network how much. Leaves out text: the small picture says what there is.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use dreamsmith_base::{Image, ImageError, Purpose, Stream};
-use dreamsmith_nets::UNet2DModel;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Told, Wants};
 use crate::denoise::{Denoise, Network};
 use crate::level::Sigma;
 use crate::precondition::Precondition;
+use crate::text::TextSource;
+use crate::unet::UNet;
 
 /// What the network is told of noise on the small picture: 0 for none to this for the most.
-const NOISE_LEVELS: u32 = 1000;
+pub const NOISE_LEVELS: u32 = 1000;
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,27 @@ pub enum Task {
     Draw,
     /// Large pictures out of small ones.
     Enlarge(Enlargement),
+}
+
+impl Task {
+    /// Channels of the network, in and out, for pictures in patches of `patch` pixels.
+    pub(crate) fn channels(&self, patch: u32) -> [usize; 2] {
+        let picture = 3 * patch as usize * patch as usize;
+        match self {
+            Self::Draw => [picture, picture],
+            Self::Enlarge(_) => [2 * picture, picture],
+        }
+    }
+
+    /// What the network is told about each picture, if it reads texts with `text` or knows `n_classes`.
+    pub(crate) fn wants(&self, text: Option<&TextSource>, n_classes: usize) -> Wants {
+        match (self, text, n_classes) {
+            (Self::Enlarge(_), ..) => Wants::Small,
+            (Self::Draw, Some(text), _) => text.wants(),
+            (Self::Draw, None, 0) => Wants::Nothing,
+            (Self::Draw, None, n) => Wants::Class(n as u32),
+        }
+    }
 }
 
 /// By how much, and what it is trained on: crops as large as the network says, of pictures of `size`.
@@ -113,7 +136,7 @@ impl Enlargement {
     }
 
     /// What the network is told for noise of standard deviation `noise`.
-    pub fn label(&self, noise: f64) -> u32 {
+    pub fn level(&self, noise: f64) -> u32 {
         (noise / self.noise * f64::from(NOISE_LEVELS)).round() as u32
     }
 
@@ -177,25 +200,18 @@ fn add_noise(values: &mut [f32], noise: f64, stream: &mut Stream) {
 
 /// An enlarging network with what it sees.
 pub(crate) struct Enlarging<'a> {
-    pub unet: &'a UNet2DModel,
+    pub unet: &'a UNet,
     /// [B, 3 p^2, H/p, W/p].
     pub seen: Tensor<4>,
-    /// Of the noise on it: [`Enlargement::label`].
-    pub label: u32,
+    /// Of the noise on it.
+    pub told: Told,
 }
 
 impl Network for Enlarging<'_> {
     fn predict(&self, x: Tensor<4>, time: Tensor<1>) -> Tensor<4> {
-        let labels = labels(&vec![self.label; x.dims()[0]], &x.device());
         let input = Tensor::cat(vec![x, self.seen.clone()], 1);
-        self.unet.forward(input, time, Some(labels))
+        self.unet.forward(input, time, &self.told)
     }
-}
-
-/// As the network takes them, [B].
-pub(crate) fn labels(labels: &[u32], device: &Device) -> Tensor<1, Int> {
-    let values: Vec<i32> = labels.iter().map(|&label| label as i32).collect();
-    Tensor::from_data(TensorData::new(values, [labels.len()]), device)
 }
 
 /// A denoiser of what is left when `centre` is taken away, as a denoiser of the whole.

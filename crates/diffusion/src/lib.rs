@@ -3,9 +3,12 @@
 
 pub mod cascade;
 pub mod checkpoint;
+pub mod condition;
+pub mod condition_spec;
 pub mod denoise;
 pub mod ema;
 pub mod enlarge;
+pub mod eval;
 pub mod forward;
 pub mod guidance;
 pub mod inpaint;
@@ -30,10 +33,13 @@ pub mod schedule;
 pub mod scheduler_config;
 pub mod spacing;
 pub mod spec;
+pub mod text;
 pub mod threshold;
 pub mod timestep_sampling;
 pub mod train;
 pub mod train_error;
+pub mod unet;
+pub mod words;
 pub mod workers;
 
 /// How networks multiply.

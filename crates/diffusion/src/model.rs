@@ -2,18 +2,22 @@
 //! `dreamsmith.json` beside, and the same read back, or a foreign folder without the latter.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
 use dreamsmith_nets::folder::weights_in;
-use dreamsmith_nets::{NetError, PerBlock, Precision, UNet2DConfig, UNet2DModel, WeightType};
+use dreamsmith_nets::{NetError, PerBlock, Precision, WeightType};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::condition::Wants;
 use crate::enlarge::Task;
 use crate::precondition::Precondition;
 use crate::scheduler_config::{SchedulerConfig, SchedulerConfigError};
 use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
+use crate::text::{TextError, TextSource};
+use crate::unet::{Misfit, UNet};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -42,6 +46,9 @@ pub struct Card {
     /// Names of the classes; label `classes.len()` means none of them.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// The most tokens that are heeded of a text; none where the network reads no text.
+    #[serde(default)]
+    pub text_tokens: Option<usize>,
     /// How it came about.
     #[serde(default)]
     pub trained: Option<Trained>,
@@ -63,7 +70,9 @@ pub struct Trained {
 /// A network with all that is needed to draw from it.
 pub struct Model {
     /// The network.
-    pub unet: UNet2DModel,
+    pub unet: UNet,
+    /// What reads prompts for it, if it wants text.
+    pub text: Option<Arc<TextSource>>,
     /// What is known about it.
     pub card: Card,
     /// The border between network and denoiser.
@@ -95,6 +104,9 @@ pub enum ModelError {
     /// The network or its weights are wrong.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// Prompts cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// Levels that cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -106,29 +118,70 @@ pub enum ModelError {
 impl Model {
     /// Side in pixels of the pictures it was trained on, if known.
     pub fn picture_size(&self) -> Option<u32> {
-        match self.unet.config().sample_size {
+        match self.unet.config().sample_size() {
             Some(PerBlock::Same(size)) => {
-                u32::try_from(size).ok()?.checked_mul(self.card.patch_size)
+                u32::try_from(*size).ok()?.checked_mul(self.card.patch_size)
             }
             _ => None,
         }
     }
 
+    /// What the network is told about each picture.
+    pub fn wants(&self) -> Wants {
+        let Card { task, classes, .. } = &self.card;
+        task.wants(self.text.as_deref(), classes.len())
+    }
+
     /// Reads the model folder `dir` onto `device`, to multiply in `precision`.
     pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
         let card = read_card(dir)?;
-        let unet = UNet2DModel::load(&dir.join(UNET), device, precision)?;
-        if let Some(problem) = misfit(&card, unet.config()) {
-            return Err(ModelError::Config {
-                file: dir.join(UNET_CONFIG).display().to_string(),
-                problem,
-            });
-        }
-        Ok(Self {
+        let unet = UNet::load(&dir.join(UNET), device, precision)?;
+        let text = card.text_tokens;
+        let text = text.map(|tokens| TextSource::load(dir, tokens, device));
+        let model = Self {
             unet,
+            text: text.transpose()?.map(Arc::new),
             precondition: card.diffusion.precondition()?,
             card,
-        })
+        };
+        model.check(dir)?;
+        Ok(model)
+    }
+
+    /// Errs if the parts of the model do not go together, or are of a kind that cannot be drawn from.
+    fn check(&self, dir: &Path) -> Result<(), ModelError> {
+        let wrong = |problem| {
+            Err(ModelError::Config {
+                file: dir.join(UNET_CONFIG).display().to_string(),
+                problem,
+            })
+        };
+        let config = self.unet.config();
+        if let Some(Misfit {
+            key,
+            found,
+            expected,
+        }) = config.misfit(self.wants())
+        {
+            let says = match self.wants() {
+                Wants::Nothing => "names no classes and no text".to_owned(),
+                Wants::Class(n) => format!("names {n} classes and no text"),
+                Wants::Small => "says that it enlarges".to_owned(),
+                Wants::Text { .. } => "wants text".to_owned(),
+            };
+            return wrong(format!(
+                "`{key}` is {found}, expected {expected}: {CARD} {says}"
+            ));
+        }
+        let patch = self.card.patch_size;
+        let ([inputs, outputs], channels) = (config.channels(), self.card.task.channels(patch));
+        if [inputs, outputs] != channels {
+            return wrong(format!(
+                "{inputs} channels in and {outputs} out, expected {} and {} (RGB in patches of {patch}); other models cannot be drawn from yet",
+                channels[0], channels[1],
+            ));
+        }
+        Ok(())
     }
 
     /// Writes the model folder `dir`, whole or not at all.
@@ -139,13 +192,17 @@ impl Model {
         };
         dreamsmith_base::create_folder(&folder.path().join("scheduler"))?;
         self.unet.save(&folder.path().join(UNET), weight_type)?;
+        if let Some(text) = &self.text {
+            text.save(folder.path())?;
+        }
         let scheduler = SchedulerConfig {
             precondition: self.precondition.clone(),
             spacing: self.card.sample.spacing,
             threshold: self.card.sample.threshold,
         };
         let scheduler = scheduler.to_json()?;
-        write("model_index.json", pretty(&model_index(&scheduler)))?;
+        let index = model_index(&scheduler, self.unet.config().class_name());
+        write("model_index.json", pretty(&index))?;
         write(SCHEDULER_CONFIG, pretty(&scheduler))?;
         write(CARD, pretty(&self.card))?;
         folder.commit()?;
@@ -193,42 +250,8 @@ pub fn read_card(dir: &Path) -> Result<Card, ModelError> {
         patch_size: no_patches(),
         task: Task::Draw,
         classes: vec![],
+        text_tokens: None,
         trained: None,
-    })
-}
-
-/// Why a network cannot do what the card says.
-fn misfit(card: &Card, config: &UNet2DConfig) -> Option<String> {
-    // Only a table with a last row for "no class" can be drawn from; which row that is must be known.
-    let rows = (!card.classes.is_empty()).then_some(card.classes.len() + 1);
-    let (told, wanted) = match card.task {
-        Task::Draw => (
-            config.num_class_embeds == rows && config.class_embed_type.is_none(),
-            "one row more than classes, or neither",
-        ),
-        Task::Enlarge(_) => (
-            config.num_class_embeds.is_none() && config.class_embed_type.is_some(),
-            "\"timestep\" for the noise on the small picture, and no rows",
-        ),
-    };
-    if !told {
-        return Some(format!(
-            "`num_class_embeds` is {:?} and `class_embed_type` {:?}, but {CARD} names {} classes; expected {wanted}",
-            config.num_class_embeds,
-            config.class_embed_type,
-            card.classes.len(),
-        ));
-    }
-    let channels = 3 * card.patch_size as usize * card.patch_size as usize;
-    let seen = match card.task {
-        Task::Draw => channels,
-        Task::Enlarge(_) => 2 * channels,
-    };
-    ([config.in_channels, config.out_channels] != [seen, channels]).then(|| {
-        format!(
-            "{} channels in and {} out, expected {seen} and {channels} (RGB in patches of {}); other models cannot be drawn from yet",
-            config.in_channels, config.out_channels, card.patch_size
-        )
     })
 }
 
@@ -243,9 +266,20 @@ fn no_patches() -> u32 {
 }
 
 /// The list of parts that diffusers' pipelines read. The ones for flow and EDM draw from text only, so that
-/// `DDPMPipeline` stands for all that is not DDIM.
-fn model_index(scheduler: &serde_json::Value) -> serde_json::Value {
+/// `DDPMPipeline` stands for all that is not DDIM. No pipeline of diffusers takes pixels, BERT and a camera: the parts
+/// of a network with text open one by one.
+fn model_index(scheduler: &serde_json::Value, unet: &str) -> serde_json::Value {
     let scheduler = &scheduler["_class_name"];
+    if unet == "UNet2DConditionModel" {
+        return json!({
+            "_class_name": "DiffusionPipeline",
+            "_diffusers_version": "0.42.0",
+            "scheduler": ["diffusers", scheduler],
+            "text_encoder": ["transformers", "AutoModel"],
+            "tokenizer": ["transformers", "AutoTokenizer"],
+            "unet": ["diffusers", unet],
+        });
+    }
     let pipeline = match scheduler.as_str() {
         Some("DDIMScheduler") => "DDIMPipeline",
         _ => "DDPMPipeline",
@@ -254,7 +288,7 @@ fn model_index(scheduler: &serde_json::Value) -> serde_json::Value {
         "_class_name": pipeline,
         "_diffusers_version": "0.42.0",
         "scheduler": ["diffusers", scheduler],
-        "unet": ["diffusers", "UNet2DModel"],
+        "unet": ["diffusers", unet],
     })
 }
 

@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Image, ImageError};
-use dreamsmith_nets::UNet2DModel;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Told};
 use crate::denoise::{Denoise, Denoiser, Network, Noise, SampleStep, Watch};
 use crate::enlarge::Task;
 use crate::guidance::{Guidance, GuidanceError, Guided};
@@ -22,6 +22,7 @@ use crate::precondition::Precondition;
 use crate::sampler::SampleError;
 use crate::spec::SampleSpec;
 use crate::threshold::{ThresholdError, Thresholded};
+use crate::unet::UNet;
 use crate::workers::{Workers, is_cpu};
 
 /// More than the ten of [Lugmayr22] times ten are a mistake.
@@ -67,13 +68,15 @@ pub enum Start {
     },
 }
 
-/// Which images are to be drawn. `seeds` and `labels` have one entry for each.
+/// Which images are to be drawn. `seeds` and `conditions` have one entry for each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrawRequest {
     /// Seeds.
     pub seeds: Vec<u64>,
-    /// Classes; `None` draws any.
-    pub labels: Vec<Option<u32>>,
+    /// What they are to show.
+    pub conditions: Vec<Condition>,
+    /// What they are not to show; guidance leads away from it.
+    pub negative: Condition,
     /// Steps, spacing, sampler, guidance.
     pub sample: SampleSpec,
     /// Side of the images in pixels.
@@ -85,13 +88,14 @@ pub struct DrawRequest {
 }
 
 impl DrawRequest {
-    /// `count` images of any class with the model's own settings and seeds `first_seed`, `first_seed + 1`, ...
+    /// `count` images of anything with the model's own settings and seeds `first_seed`, `first_seed + 1`, ...
     pub fn new(card: &Card, first_seed: u64, count: usize, size: u32) -> Self {
         Self {
             seeds: (0..count as u64)
                 .map(|i| first_seed.wrapping_add(i))
                 .collect(),
-            labels: vec![None; count],
+            conditions: vec![Condition::Anything; count],
+            negative: Condition::Anything,
             sample: card.sample,
             size,
             rng: Rng::default(),
@@ -252,13 +256,14 @@ impl Job<'_> {
                 self.levels.noised(x0, noise.as_mut())
             }
         };
-        let labels = &self.request.labels[range];
+        let conditions = &self.request.conditions[range];
         let sample = &self.request.sample;
-        let cond = self.denoiser(labels);
-        let net: Box<dyn Denoise> = if labels.iter().all(Option::is_none) {
+        let cond = self.denoiser(conditions);
+        let negative = &self.request.negative;
+        let net: Box<dyn Denoise> = if conditions.iter().all(|condition| condition == negative) {
             Box::new(cond)
         } else {
-            let uncond = self.denoiser(&vec![None; labels.len()]);
+            let uncond = self.denoiser(&vec![negative.clone(); conditions.len()]);
             Box::new(Guided::new(cond, uncond, Guidance::new(sample.guidance)?))
         };
         let net = Thresholded::new(net, sample.threshold)?;
@@ -274,20 +279,10 @@ impl Job<'_> {
         Ok(pictures(&x, (side, patch))?)
     }
 
-    fn denoiser(&self, labels: &[Option<u32>]) -> Denoiser<Labelled<'_>> {
-        let unlabelled = self.model.card.classes.len() as i32;
-        let has_classes = self.model.unet.config().num_class_embeds.is_some();
-        let labels = has_classes.then(|| {
-            let labels: Vec<i32> = labels
-                .iter()
-                .map(|label| label.map_or(unlabelled, |label| label as i32))
-                .collect();
-            let shape = [labels.len()];
-            Tensor::from_data(TensorData::new(labels, shape), self.device)
-        });
-        let network = Labelled {
+    fn denoiser(&self, conditions: &[Condition]) -> Denoiser<Conditioned<'_>> {
+        let network = Conditioned {
             unet: &self.model.unet,
-            labels,
+            told: self.model.wants().told(conditions, self.device),
         };
         Denoiser::new(network, self.model.precondition.clone())
     }
@@ -305,15 +300,15 @@ pub(crate) fn pictures(
     values.chunks_exact(3 * side * side).map(image).collect()
 }
 
-/// A network with the classes of its batch.
-struct Labelled<'a> {
-    unet: &'a UNet2DModel,
-    labels: Option<Tensor<1, Int>>,
+/// A network with what its batch is to show.
+struct Conditioned<'a> {
+    unet: &'a UNet,
+    told: Told,
 }
 
-impl Network for Labelled<'_> {
+impl Network for Conditioned<'_> {
     fn predict(&self, x: Tensor<4>, time: Tensor<1>) -> Tensor<4> {
-        self.unet.forward(x, time, self.labels.clone())
+        self.unet.forward(x, time, &self.told)
     }
 }
 
@@ -346,32 +341,24 @@ fn check_fit(model: &Model, request: &DrawRequest) -> Result<(), DrawError> {
         })
     };
     let (count, side) = (request.seeds.len(), request.size as usize);
-    let halvings = model.unet.config().block_out_channels.len() - 1;
+    let halvings = model.unet.config().block_out_channels().len() - 1;
     let multiple = (model.card.patch_size as usize) << halvings;
     if side == 0 || side % multiple != 0 || side > MAX_SIDE {
         let expected = format!("a multiple of {multiple} up to {MAX_SIDE}");
         return unfit("the size", side.to_string(), expected);
     }
-    if request.labels.len() != count {
-        let found = request.labels.len().to_string();
-        return unfit(
-            "the number of labels",
-            found,
-            format!("{count}, one for each image"),
-        );
+    if request.conditions.len() != count {
+        let found = request.conditions.len().to_string();
+        let expected = format!("{count}, one for each image");
+        return unfit("the number of conditions", found, expected);
     }
     if model.card.task != Task::Draw {
         let expected = "one that draws; this one needs a small picture".into();
         return unfit("the model", "one that enlarges".into(), expected);
     }
-    let classes = model.card.classes.len();
-    if let Some(label) = request
-        .labels
-        .iter()
-        .flatten()
-        .find(|l| **l as usize >= classes)
-    {
-        return unfit("a label", label.to_string(), format!("less than {classes}"));
+    let mut conditions = request.conditions.iter().chain([&request.negative]);
+    if let Some((found, expected)) = conditions.find_map(|c| c.objection(model.wants())) {
+        return unfit("what is to be drawn", found, expected);
     }
     let values = 3 * side * side;
     let given: Vec<usize> = match &request.start {

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use dreamsmith_nets::{NetError, UNet2DModel, load_weights};
+use dreamsmith_nets::{NetError, load_weights};
 use serde::{Deserialize, Serialize};
 
 use crate::ema::{blend, gamma};
 use crate::linear_system::solve;
+use crate::unet::UNet;
 
 /// Whether averages are stored, and which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -126,10 +127,10 @@ pub fn list(folder: &Path) -> Vec<Snapshot> {
 
 /// The average with the profile `wanted`, put together from `snapshots`. `network` has the right shape.
 pub fn reconstruct(
-    network: &UNet2DModel,
+    network: &UNet,
     snapshots: &[Snapshot],
     wanted: Profile,
-) -> Result<UNet2DModel, NetError> {
+) -> Result<UNet, NetError> {
     let profiles: Vec<Profile> = snapshots.iter().map(|snapshot| snapshot.profile).collect();
     let mut sum = blend(network.clone(), 0.0, network, 0.0);
     for (snapshot, factor) in snapshots.iter().zip(factors(&profiles, wanted)) {

@@ -18,10 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cascade::{self, EnlargeRequest, enlarge};
 use crate::checkpoint;
+use crate::condition::{Condition, Wants};
+use crate::condition_spec::ConditionSpec;
 use crate::enlarge::{Enlargement, Task};
 use crate::model::{Card, Model, Trained};
 use crate::pipeline::{self, DrawRequest, draw};
 use crate::post_hoc::{Profile, Snapshot};
+use crate::text::TextError;
 use crate::train::{StepReport, Trainer};
 use crate::train_error::TrainError;
 
@@ -133,16 +136,15 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
     let (spec, state) = (trainer.spec(), trainer.state());
     Ok(Model {
         unet: state.average.clone().valid(),
+        text: trainer.captions().source().cloned(),
         precondition: spec.diffusion.precondition()?,
         card: Card {
             diffusion: spec.diffusion.clone(),
             patch_size: spec.patch_size,
             task: spec.task,
             sample: spec.sample,
-            classes: match spec.task {
-                Task::Draw => trainer.dataset().classes().to_vec(),
-                Task::Enlarge(_) => vec![],
-            },
+            classes: known_classes(trainer),
+            text_tokens: trainer.captions().source().map(|text| text.tokens()),
             trained: Some(Trained {
                 steps: state.step,
                 images_seen: state.step * spec.train.batch as u64,
@@ -156,13 +158,13 @@ pub fn averaged_model(trainer: &Trainer) -> Result<Model, TrainError> {
 /// Errs if the grids of this training could not be drawn: better now than after the first checkpoint.
 pub fn check(trainer: &Trainer) -> Result<(), TrainError> {
     let model = averaged_model(trainer)?;
-    match spec_task(trainer) {
-        Task::Draw => Ok(pipeline::check(&model, &grid_request(trainer, &model))?),
+    match trainer.spec().task {
+        Task::Draw => pipeline::check(&model, &grid_request(trainer, &model)?)?,
         Task::Enlarge(task) => {
-            let request = enlarged_grid(trainer, task)?;
-            Ok(cascade::check_enlargement(&model, &request).map(|_| ())?)
+            cascade::check_enlargement(&model, &enlarged_grid(trainer, task)?)?;
         }
     }
+    Ok(())
 }
 
 /// Trains until the last step, or until `stop` is set; saves in both cases.
@@ -245,20 +247,21 @@ fn take_snapshots(trainer: &Trainer, folder: &RunFolder) -> Result<(), TrainErro
     Ok(())
 }
 
-fn grid_request(trainer: &Trainer, model: &Model) -> DrawRequest {
+fn grid_request(trainer: &Trainer, model: &Model) -> Result<DrawRequest, TrainError> {
     let count = trainer.spec().sample.count;
-    let classes = model.card.classes.len();
-    DrawRequest {
-        // Every class in turn, so that the grid shows them all.
-        labels: (0..count)
-            .map(|i| (classes > 0).then(|| (i % classes.max(1)) as u32))
-            .collect(),
+    let conditions = (0..count).map(|i| sheet_condition(trainer, model, i));
+    Ok(DrawRequest {
+        conditions: conditions.collect::<Result<_, _>>()?,
         ..DrawRequest::new(&model.card, 0, count, trainer.dataset().size())
-    }
+    })
 }
 
-fn spec_task(trainer: &Trainer) -> Task {
-    trainer.spec().task
+/// The classes that the network is told of.
+fn known_classes(trainer: &Trainer) -> Vec<String> {
+    match trainer.wants() {
+        Wants::Class(_) => trainer.dataset().classes().to_vec(),
+        Wants::Nothing | Wants::Small | Wants::Text { .. } => vec![],
+    }
 }
 
 /// The first pictures, made small.
@@ -272,6 +275,30 @@ fn enlarged_grid(trainer: &Trainer, task: Enlargement) -> Result<EnlargeRequest,
         small: small?,
         noise: 0.0,
         sample: trainer.spec().sample,
+    })
+}
+
+/// Every class or prompt in turn, so that the grid shows them all; or captions with their cameras, spread over
+/// the data set.
+fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Result<Condition, TextError> {
+    let (ConditionSpec::Text(spec), Some(source)) = (&trainer.spec().condition, &model.text) else {
+        return Ok(match model.card.classes.len() {
+            0 => Condition::Anything,
+            classes => Condition::Class((i % classes) as u32),
+        });
+    };
+    let (dataset, count) = (trainer.dataset(), trainer.spec().sample.count);
+    let (prompt, camera) = match spec.prompts.len() {
+        0 => {
+            let item = dataset.item(i * dataset.len() / count.max(1));
+            (item.captions.first().map(|c| &**c), item.camera)
+        }
+        n => (Some(spec.prompts[i % n].as_str()), None),
+    };
+    let text = prompt.map(|prompt| source.read_prompt(prompt));
+    Ok(Condition::Text {
+        text: text.transpose()?.map(|(code, _)| code),
+        camera,
     })
 }
 
@@ -291,8 +318,8 @@ fn draw_grid(
         false => ControlFlow::Continue(()),
     };
     let device = trainer.device();
-    let images = match spec_task(trainer) {
-        Task::Draw => draw(&model, &grid_request(trainer, &model), device, &go_on),
+    let images = match trainer.spec().task {
+        Task::Draw => draw(&model, &grid_request(trainer, &model)?, device, &go_on),
         Task::Enlarge(task) => enlarge(&model, &enlarged_grid(trainer, task)?, device, &go_on),
     };
     let images = match images {

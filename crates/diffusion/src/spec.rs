@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 
 use dreamsmith_base::{FileError, read_limited};
 use dreamsmith_data::{Augment, Fit, OnFault};
-use dreamsmith_nets::{PerBlock, Precision, UNet2DConfig, WeightType};
+use dreamsmith_nets::{
+    DownBlockType, PerBlock, Precision, UNet2DConditionConfig, UNet2DConfig, UpBlockType,
+    WeightType,
+};
 use serde::{Deserialize, Serialize};
 
+use crate::condition_spec::{ConditionSpec, ReaderSpec, StartSpec};
 use crate::ema::EmaSpec;
 use crate::enlarge::{EnlargementError, Task};
 use crate::guidance::{Guidance, GuidanceError, GuidanceSpec};
@@ -21,8 +25,10 @@ use crate::prediction::Prediction;
 use crate::sampler::{SampleError, Sampler};
 use crate::schedule::{ScheduleError, ScheduleSpec};
 use crate::spacing::{SigmaRange, Spacing};
+use crate::text::MAX_TOKENS;
 use crate::threshold::{Threshold, ThresholdError};
 use crate::timestep_sampling::{TimestepSampling, TimestepSamplingError};
+use crate::unet::UNetConfig;
 
 /// A spec file is text of a few kilobytes; more is somebody's mistake.
 const MAX_SPEC_BYTES: u64 = 1 << 20;
@@ -38,6 +44,10 @@ pub struct TrainSpec {
     pub task: Task,
     /// The pictures.
     pub data: DataSpec,
+    /// What the network is told about each of them.
+    pub condition: ConditionSpec,
+    /// The weights of step 0.
+    pub start: StartSpec,
     /// The run itself.
     pub train: RunSpec,
     /// The learning rate over the run.
@@ -54,9 +64,9 @@ pub struct TrainSpec {
     pub loss: LossSpec,
     /// Pictures drawn while training, and the default of the finished model.
     pub sample: SampleSpec,
-    /// The network, as in diffusers' `unet/config.json`.
+    /// The network, as in diffusers' `unet/config.json`; `_class_name` tells which of the two.
     #[serde(with = "crate::model_table")]
-    pub model: UNet2DConfig,
+    pub model: UNetConfig,
 }
 
 /// The pictures to train on.
@@ -187,6 +197,8 @@ impl Default for TrainSpec {
             patch_size: 1,
             task: Task::default(),
             data: DataSpec::default(),
+            condition: ConditionSpec::default(),
+            start: StartSpec::default(),
             train: RunSpec::default(),
             learning_rate: LearningRate::default(),
             optimizer: OptimizerSpec::default(),
@@ -201,13 +213,38 @@ impl Default for TrainSpec {
 }
 
 /// What `[model]` starts from: diffusers' defaults, but for pictures of 32x32 and of a size that a CPU can train.
-pub(crate) fn small_network() -> UNet2DConfig {
-    UNet2DConfig {
+pub(crate) fn small_network() -> UNetConfig {
+    UNetConfig::Plain(UNet2DConfig {
         sample_size: Some(PerBlock::Same(32)),
         block_out_channels: vec![32, 64, 96, 128],
         layers_per_block: 1,
         ..UNet2DConfig::default()
-    }
+    })
+}
+
+/// The same for `_class_name = "UNet2DConditionModel"`: RGB, and text from 16x16 down.
+pub(crate) fn small_text_network() -> UNetConfig {
+    use {DownBlockType::*, UpBlockType::*};
+    UNetConfig::Text(UNet2DConditionConfig {
+        sample_size: Some(PerBlock::Same(32)),
+        in_channels: 3,
+        out_channels: 3,
+        block_out_channels: vec![32, 64, 96, 128],
+        down_block_types: vec![
+            DownBlock2D,
+            CrossAttnDownBlock2D,
+            CrossAttnDownBlock2D,
+            CrossAttnDownBlock2D,
+        ],
+        up_block_types: vec![
+            CrossAttnUpBlock2D,
+            CrossAttnUpBlock2D,
+            CrossAttnUpBlock2D,
+            UpBlock2D,
+        ],
+        layers_per_block: PerBlock::Same(1),
+        ..UNet2DConditionConfig::default()
+    })
 }
 
 impl Default for DataSpec {
@@ -353,7 +390,7 @@ impl TrainSpec {
             found,
             expected,
         };
-        match &self.model.sample_size {
+        match self.model.sample_size() {
             Some(PerBlock::Same(size)) => u32::try_from(*size)
                 .ok()
                 .and_then(|size| size.checked_mul(self.patch_size))
@@ -422,6 +459,23 @@ impl TrainSpec {
         positive("train.clip", run.clip)?;
         let dropout = run.label_dropout;
         expect("train.label_dropout", dropout, SHARE, is_share(dropout))?;
+        if let ConditionSpec::Text(text) = &self.condition {
+            let (tokens, camera) = (text.tokens, text.camera_dropout);
+            let fits = (3..=MAX_TOKENS).contains(&tokens);
+            expect("condition.tokens", tokens, "3 to 512", fits)?;
+            if let ReaderSpec::Words { size } = text.reader {
+                const SIZE: &str = "1 to 65536";
+                expect(
+                    "condition.reader.size",
+                    size,
+                    SIZE,
+                    (1..=65_536).contains(&size),
+                )?;
+            }
+            let dropout = text.text_dropout;
+            expect("condition.text_dropout", dropout, SHARE, is_share(dropout))?;
+            expect("condition.camera_dropout", camera, SHARE, is_share(camera))?;
+        }
         let (peak, floor) = (rate.peak, rate.floor);
         positive("learning_rate.peak", peak)?;
         expect(
@@ -450,6 +504,8 @@ impl TrainSpec {
             task.check()?;
             let is_edm = matches!(self.diffusion, DiffusionSpec::Edm { .. });
             expect("diffusion.kind", "another", "edm, to enlarge", is_edm)?;
+            let is_plain = matches!(self.condition, ConditionSpec::Classes(_));
+            expect("condition.kind", "text", "none, to enlarge", is_plain)?;
             let (crop, fits) = (self.network_side()?, task.factor.is_multiple_of(patch));
             expect("patch_size", patch, "a divisor of task.factor", fits)?;
             let fits = (1..=task.size).contains(&crop);
@@ -469,7 +525,7 @@ impl TrainSpec {
     }
 }
 
-fn expect(
+pub(crate) fn expect(
     key: &'static str,
     found: impl ToString,
     expected: &'static str,
@@ -493,7 +549,7 @@ fn edm_sigma_max() -> f64 {
     SigmaRange::EDM.max().0
 }
 
-fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
+pub(crate) fn positive(key: &'static str, value: f64) -> Result<f64, SpecError> {
     let fits = value > 0.0 && value.is_finite();
     expect(key, value, "a finite number above 0", fits).map(|()| value)
 }

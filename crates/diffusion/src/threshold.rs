@@ -1,10 +1,13 @@
 //! Thresholds on denoised images: static to [-bound, bound], and dynamic by a percentile of each image,
 //! [Saharia22] section 2.3. For pixels in [-1, 1]; latents want none.
 
+use std::str::FromStr;
+
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::denoise::Denoise;
+use crate::kind::{KindError, parse_kind};
 use crate::level::Sigma;
 
 /// What is done to a denoised image that leaves its range.
@@ -25,6 +28,15 @@ pub enum Threshold {
         /// A share in (0, 1]; 0.995 in the paper.
         percentile: f64,
     },
+}
+
+impl FromStr for Threshold {
+    type Err = KindError;
+
+    /// As in `dynamic:percentile=0.995`.
+    fn from_str(text: &str) -> Result<Self, KindError> {
+        parse_kind("threshold", text)
+    }
 }
 
 /// A threshold that makes no sense.

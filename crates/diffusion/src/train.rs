@@ -2,23 +2,28 @@
 //! [Ho20] algorithm 1, in the preconditioned form of [Karras22] eq. 8. Leaves out the loop around it: see `run`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
-use dreamsmith_data::{Dataset, Shuffler};
-use dreamsmith_nets::UNet2DModel;
-use dreamsmith_nets::unet_2d::ClassEmbedType;
+use dreamsmith_data::{Batch, Dataset, Shuffler};
+use dreamsmith_nets::folder::weights_in;
+use dreamsmith_nets::load_weights;
 
+use crate::condition::{Condition, Wants};
+use crate::condition_spec::{ConditionSpec, StartSpec};
 use crate::ema::{EmaSpec, blend};
-use crate::enlarge::{Example, Task, labels};
+use crate::enlarge::{Example, Task};
 use crate::level::Sigma;
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
 use crate::patch::to_patches;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
+use crate::text::Captions;
 use crate::train_error::TrainError;
+use crate::unet::{Misfit, UNet};
 use crate::workers::Workers;
 
 /// Everything that a step changes. A checkpoint holds just this.
@@ -26,11 +31,11 @@ pub struct TrainState {
     /// Steps done.
     pub step: u64,
     /// The weights, without autodiff.
-    pub weights: UNet2DModel,
+    pub weights: UNet,
     /// Their moving average.
-    pub average: UNet2DModel,
+    pub average: UNet,
     /// The averages that snapshots are taken of, one for each width in the spec.
-    pub tracks: Vec<UNet2DModel>,
+    pub tracks: Vec<UNet>,
     /// The optimiser with its moments.
     pub optimizer: ModuleOptimizer,
 }
@@ -43,7 +48,7 @@ impl TrainState {
         let weights = self.optimizer.step(learning_rate, weights, gradients);
         self.weights = weights.valid();
         self.step += 1;
-        let follow = |average: &mut UNet2DModel, ema: EmaSpec| {
+        let follow = |average: &mut UNet, ema: EmaSpec| {
             let decay = ema.decay(self.step);
             let old = std::mem::replace(average, self.weights.clone());
             *average = blend(old, decay, &self.weights, 1.0 - decay);
@@ -75,37 +80,43 @@ pub struct Trainer {
     /// Of what the network sees, in pixels.
     side: u32,
     dataset: Dataset,
+    captions: Captions,
+    wants: Wants,
     device: Device,
     workers: Workers,
     state: TrainState,
 }
 
-/// What one picture is to teach.
+/// What one picture is to teach: everything is a pure function of (seed, sample number).
 struct Lesson<'a> {
     /// What the network should find behind noise, [3, H, W].
     x0: Vec<f32>,
     /// What it sees beside the noisy x0: nothing, or of the same shape.
     seen: Vec<f32>,
-    /// What it is told instead of the class.
-    told: Option<u32>,
+    condition: Condition,
     precondition: Cow<'a, Precondition>,
-}
-
-/// One image on its way into the network: everything is a pure function of (seed, sample number).
-struct Draw {
     sigma: Sigma,
-    label: u32,
+    /// As x0.
     eps: Vec<f32>,
 }
 
 impl Trainer {
-    /// A training of `spec` from step 0. `dataset` holds the spec's pictures at the network's size;
-    /// `device` is plain (no autodiff).
-    pub fn new(spec: TrainSpec, dataset: Dataset, device: Device) -> Result<Self, TrainError> {
+    /// A training of `spec` from step 0. `dataset` holds the spec's pictures at [`TrainSpec::picture_size`], `captions`
+    /// their captions; `device` is plain (no autodiff).
+    pub fn new(
+        spec: TrainSpec,
+        dataset: Dataset,
+        captions: Captions,
+        device: Device,
+    ) -> Result<Self, TrainError> {
         let weights = spec
             .model
-            .init(spec.train.seed, &device, spec.train.precision)?
-            .valid();
+            .init(spec.train.seed, &device, spec.train.precision)?;
+        let weights = match &spec.start {
+            StartSpec::Random {} => weights,
+            StartSpec::Model { dir } => load_weights(weights, &weights_in(&dir.join("unet"))?)?,
+        }
+        .valid();
         let state = TrainState {
             step: 0,
             average: weights.clone(),
@@ -113,23 +124,25 @@ impl Trainer {
             weights,
             optimizer: spec.optimizer.build(),
         };
-        Self::from_state(spec, dataset, device, state)
+        Self::from_state(spec, (dataset, captions), device, state)
     }
 
     /// A training that goes on from `state`.
     pub fn from_state(
         spec: TrainSpec,
-        dataset: Dataset,
+        (dataset, captions): (Dataset, Captions),
         device: Device,
         state: TrainState,
     ) -> Result<Self, TrainError> {
-        check_fit(&spec, &dataset)?;
+        let wants = check_fit(&spec, &dataset, &captions)?;
         Ok(Self {
             precondition: spec.diffusion.precondition()?,
             side: spec.network_side()?,
             workers: Workers::new(&device, spec.train.batch / spec.train.micro_batch)?,
             spec,
             dataset,
+            captions,
+            wants,
             device,
             state,
         })
@@ -150,6 +163,16 @@ impl Trainer {
         &self.dataset
     }
 
+    /// The captions of the pictures.
+    pub fn captions(&self) -> &Captions {
+        &self.captions
+    }
+
+    /// What the network is told about each picture.
+    pub fn wants(&self) -> Wants {
+        self.wants
+    }
+
     /// The device it runs on.
     pub fn device(&self) -> &Device {
         &self.device
@@ -158,6 +181,7 @@ impl Trainer {
     /// One optimiser step. On an error the state is as before the step.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.state.step;
+        self.read_captions()?;
         let (loss, gradients) = self.gradients();
         let weights = &self.state.weights;
         let (gradients, gradient_norm) =
@@ -204,178 +228,188 @@ impl Trainer {
             .fold(parts, empty, |part| self.micro_batch(part), add)
     }
 
+    /// Reads the captions of the present step that are new.
+    fn read_captions(&mut self) -> Result<(), TrainError> {
+        let (seed, step) = (self.spec.train.seed, self.state.step);
+        let parts = self.spec.train.batch / self.spec.train.micro_batch;
+        let samples: Vec<usize> = (0..parts).flat_map(|part| self.samples(part)).collect();
+        let dataset = &self.dataset;
+        let captions = samples
+            .into_iter()
+            .filter_map(|i| dataset.caption(i, seed, step).cloned());
+        Ok(self.captions.read(captions)?)
+    }
+
+    /// The samples of micro-batch `part` of the present step.
+    fn samples(&self, part: usize) -> Vec<usize> {
+        let RunSpec {
+            batch,
+            micro_batch,
+            seed,
+            ..
+        } = self.spec.train;
+        let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
+        let draws = self.dataset.draws();
+        let order = &mut Shuffler::new(seed, draws.len(), micro_batch);
+        let indices = order.indices(first / micro_batch as u64);
+        indices.iter().map(|i| draws[*i] as usize).collect()
+    }
+
     /// Forward and backward of micro-batch `part` of the present step.
     fn micro_batch(&self, part: usize) -> (f64, GradientsParams) {
         let RunSpec {
             batch, micro_batch, ..
         } = self.spec.train;
         let first = self.state.step * batch as u64 + (part * micro_batch) as u64;
-        let part_of_run = first / micro_batch as u64;
-        let indices = Shuffler::new(self.spec.train.seed, self.dataset.len(), micro_batch)
-            .indices(part_of_run);
         let pictures = self.dataset.batch(
-            &indices,
+            &self.samples(part),
             &self.spec.data.augment,
             self.spec.train.seed,
             self.state.step,
         );
         let patch = self.spec.patch_size as usize;
-        let whole = 3 * (self.dataset.size() as usize).pow(2);
         let side = self.side as usize;
-        let shape = [micro_batch, 3 * patch * patch, side / patch, side / patch];
         let pixels = 3 * side * side;
 
         let mut input = Vec::with_capacity(pictures.pixels.len());
         let mut target = Vec::with_capacity(pictures.pixels.len());
-        let (mut time, mut told, mut weights) = (vec![], vec![], vec![]);
-        for (i, picture) in pictures.pixels.chunks_exact(whole).enumerate() {
-            let draw = self.draw(first + i as u64, pictures.labels[i], pixels);
-            let lesson = self.lesson(first + i as u64, picture);
+        let (mut time, mut conditions, mut weights) = (vec![], vec![], vec![]);
+        for i in 0..micro_batch {
+            let lesson = self.lesson(first + i as u64, (&pictures, i));
             let x0 = to_patches(&lesson.x0, side, patch);
-            let c = lesson.precondition.at(draw.sigma);
-            let sigma = draw.sigma.0;
+            let c = lesson.precondition.at(lesson.sigma);
+            let sigma = lesson.sigma.0;
             // The network should say (x0 - c_skip x) / c_out, with x = x0 + sigma eps.
             let of_x0 = ((1.0 - c.c_skip) / c.c_out) as f32;
             let of_eps = (-c.c_skip * sigma / c.c_out) as f32;
             let (in_x0, in_eps) = (c.c_in as f32, (c.c_in * sigma) as f32);
-            for (x0, eps) in x0.iter().zip(&draw.eps) {
+            for (x0, eps) in x0.iter().zip(&lesson.eps) {
                 input.push(in_x0 * x0 + in_eps * eps);
                 target.push(of_x0 * x0 + of_eps * eps);
             }
             input.extend(to_patches(&lesson.seen, side, patch));
             time.push(c.c_noise as f32);
-            told.push(lesson.told.unwrap_or(draw.label));
-            let weight = self.spec.loss.weight.at_c_out(c.c_out, draw.sigma);
+            conditions.push(lesson.condition);
+            let weight = self.spec.loss.weight.at_c_out(c.c_out, lesson.sigma);
             weights.push((weight / (batch * pixels) as f64) as f32);
         }
 
         let device = self.device.clone().autodiff();
         let network = self.state.weights.clone().train();
         let tensor = |values: Vec<f32>| {
-            let channels = values.len() / (micro_batch * shape[2] * shape[3]);
-            let shape = [micro_batch, channels, shape[2], shape[3]];
+            let channels = values.len() / (micro_batch * (side / patch).pow(2));
+            let shape = [micro_batch, channels, side / patch, side / patch];
             Tensor::<4>::from_data(TensorData::new(values, shape), &device)
         };
-        let wants_label = match self.spec.task {
-            Task::Draw => !self.dataset.classes().is_empty(),
-            Task::Enlarge(_) => true,
-        };
-        let labels = wants_label.then(|| labels(&told, &device));
+        let told = self.wants.told(&conditions, &device);
         let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
         let weights =
             Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
-        let output = network.forward(tensor(input), time, labels);
+        let output = network.forward(tensor(input), time, &told);
         let loss = ((output - tensor(target)).square() * weights).sum();
         let value: f32 = loss.clone().inner().into_scalar();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         (f64::from(value), gradients)
     }
 
-    /// What training sample number `sample` teaches, from `picture` [3, S, S].
-    fn lesson(&self, sample: u64, picture: &[f32]) -> Lesson<'_> {
-        match self.spec.task {
-            Task::Draw => Lesson {
-                x0: picture.to_vec(),
-                seen: vec![],
-                told: None,
-                precondition: Cow::Borrowed(&self.precondition),
-            },
+    /// What training sample number `sample`, which is picture `i` of `batch`, teaches.
+    fn lesson(&self, sample: u64, (batch, i): (&Batch, usize)) -> Lesson<'_> {
+        let seed = self.spec.train.seed;
+        let values = 3 * (self.dataset.size() as usize).pow(2);
+        let picture = &batch.pixels[i * values..][..values];
+        let (x0, seen, condition, precondition) = match self.spec.task {
+            Task::Draw => {
+                let condition = self.condition(sample, (batch, i));
+                let precondition = Cow::Borrowed(&self.precondition);
+                (picture.to_vec(), vec![], condition, precondition)
+            }
             Task::Enlarge(task) => {
-                let example = task.example(picture, self.side, (self.spec.train.seed, sample));
+                let example = task.example(picture, self.side, (seed, sample));
                 let Example { rest, seen, noise } =
                     example.expect("the spec was checked, and a batch holds finite squares");
-                Lesson {
-                    x0: rest,
-                    seen,
-                    told: Some(task.label(noise)),
-                    precondition: Cow::Owned(task.precondition(&self.precondition, noise)),
+                let condition = Condition::Small(task.level(noise));
+                let precondition = Cow::Owned(task.precondition(&self.precondition, noise));
+                (rest, seen, condition, precondition)
+            }
+        };
+        let levels = self.spec.loss.levels;
+        let stream = &mut Stream::new(seed, Purpose::Timestep, sample);
+        let sigma = match &self.precondition {
+            Precondition::Discrete { schedule, .. } => {
+                schedule.sigma(levels.timestep(stream, schedule))
+            }
+            Precondition::Edm { .. } | Precondition::Flow { .. } => levels.sigma(stream),
+        };
+        Lesson {
+            eps: Stream::new(seed, Purpose::TrainNoise, sample).normals(x0.len()),
+            x0,
+            seen,
+            condition,
+            precondition,
+            sigma,
+        }
+    }
+
+    /// What the network is told about training sample number `sample`, which is picture `i` of `batch`.
+    fn condition(&self, sample: u64, (batch, i): (&Batch, usize)) -> Condition {
+        let seed = self.spec.train.seed;
+        let drops = |purpose, share| Stream::new(seed, purpose, sample).uniform_f64() < share;
+        match &self.spec.condition {
+            ConditionSpec::Classes(_) => batch.labels[i]
+                .filter(|_| !drops(Purpose::Dropout, self.spec.train.label_dropout))
+                .map_or(Condition::Anything, Condition::Class),
+            ConditionSpec::Text(spec) => {
+                let caption = batch.captions[i].as_ref();
+                let text = caption.and_then(|caption| self.captions.code(caption));
+                let text = text.filter(|_| !drops(Purpose::Dropout, spec.text_dropout));
+                let camera = batch.cameras[i]
+                    .filter(|_| !drops(Purpose::CameraDropout, spec.camera_dropout));
+                Condition::Text {
+                    text: text.cloned(),
+                    camera,
                 }
             }
         }
     }
+}
 
-    /// Level, label and noise of training sample number `sample`.
-    fn draw(&self, sample: u64, label: Option<u32>, pixels: usize) -> Draw {
-        let seed = self.spec.train.seed;
-        let stream = |purpose| Stream::new(seed, purpose, sample);
-        let (levels, stream_of_level) = (self.spec.loss.levels, &mut stream(Purpose::Timestep));
-        let sigma = match &self.precondition {
-            Precondition::Discrete { schedule, .. } => {
-                schedule.sigma(levels.timestep(stream_of_level, schedule))
-            }
-            Precondition::Edm { .. } | Precondition::Flow { .. } => levels.sigma(stream_of_level),
-        };
-        let unlabelled = self.dataset.classes().len() as u32;
-        let dropped = stream(Purpose::Dropout).uniform_f64() < self.spec.train.label_dropout;
-        Draw {
-            sigma,
-            label: label.filter(|_| !dropped).unwrap_or(unlabelled),
-            eps: stream(Purpose::TrainNoise).normals(pixels),
-        }
+fn wrong(key: &str, found: impl ToString, expected: impl ToString) -> TrainError {
+    TrainError::Unfit {
+        key: key.to_owned(),
+        found: found.to_string(),
+        expected: expected.to_string(),
     }
 }
 
-fn check_fit(spec: &TrainSpec, dataset: &Dataset) -> Result<(), TrainError> {
-    let wrong = |key: &'static str, found: String, expected: String| TrainError::Unfit {
-        key,
-        found,
-        expected,
-    };
+/// What the network is to be told, if spec, pictures and captions fit.
+fn check_fit(
+    spec: &TrainSpec,
+    dataset: &Dataset,
+    captions: &Captions,
+) -> Result<Wants, TrainError> {
     let model = &spec.model;
-    let channels = 3 * spec.patch_size as usize * spec.patch_size as usize;
-    let inputs = match spec.task {
-        Task::Draw => channels,
-        Task::Enlarge(_) => 2 * channels,
-    };
-    if [model.in_channels, model.out_channels] != [inputs, channels] {
-        let found = format!("{} and {}", model.in_channels, model.out_channels);
-        let expected =
-            format!("{inputs} and {channels}: RGB times patch_size squared, twice in to enlarge");
-        return Err(wrong("model.in_channels and out_channels", found, expected));
+    let channels = spec.task.channels(spec.patch_size);
+    if model.channels() != channels {
+        let words = |[inputs, outputs]: [usize; 2]| format!("{inputs} and {outputs}");
+        return Err(wrong(
+            "model.in_channels and out_channels",
+            words(model.channels()),
+            words(channels) + ": RGB times patch_size squared, twice in to enlarge",
+        ));
     }
     if dataset.size() != spec.picture_size()? {
         let expected = format!("{} / patch_size", dataset.size());
-        return Err(wrong(
-            "model.sample_size",
-            format!("{:?}", model.sample_size),
+        let found = format!("{:?}", model.sample_size());
+        return Err(wrong("model.sample_size", found, expected));
+    }
+    let source = captions.source().map(Arc::as_ref);
+    let wants = spec.task.wants(source, dataset.classes().len());
+    match model.misfit(wants) {
+        None => Ok(wants),
+        Some(Misfit {
+            key,
+            found,
             expected,
-        ));
+        }) => Err(wrong(&format!("model.{key}"), found, expected)),
     }
-    if let Task::Enlarge(_) = spec.task {
-        let kind = model.class_embed_type;
-        return match (kind, model.num_class_embeds) {
-            (Some(ClassEmbedType::Timestep), None) => Ok(()),
-            (kind, _) => {
-                let expected =
-                    "\"timestep\", and num_class_embeds not set: it is told of noise".into();
-                Err(wrong(
-                    "model.class_embed_type",
-                    format!("{kind:?}"),
-                    expected,
-                ))
-            }
-        };
-    }
-    if let Some(kind) = model.class_embed_type {
-        let expected = "not set: classes are rows of a table".into();
-        return Err(wrong(
-            "model.class_embed_type",
-            format!("{kind:?}"),
-            expected,
-        ));
-    }
-    let classes = dataset.classes().len();
-    let wanted = (classes > 0).then_some(classes + 1);
-    if model.num_class_embeds != wanted {
-        let found = match model.num_class_embeds {
-            Some(n) => n.to_string(),
-            None => "not set".into(),
-        };
-        let expected = match wanted {
-            Some(n) => format!("{n}: {classes} classes of the pictures and one for no class"),
-            None => "not set: the pictures have no labels".into(),
-        };
-        return Err(wrong("model.num_class_embeds", found, expected));
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ use dreamsmith_nets::NetError;
 use crate::model::ModelError;
 use crate::pipeline::DrawError;
 use crate::spec::SpecError;
+use crate::text::TextError;
 
 /// Why a training cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum TrainError {
     #[error("`{key}` is {found}, expected {expected}")]
     Unfit {
         /// The key of the spec.
-        key: &'static str,
+        key: String,
         /// Its value.
         found: String,
         /// What would do.
@@ -55,6 +56,9 @@ pub enum TrainError {
     /// The network or its weights are wrong.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The captions cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -12,6 +12,7 @@ use dreamsmith_data::{CachePlace, Dataset, FolderOptions};
 use dreamsmith_diffusion::pipeline::{DrawRequest, draw};
 use dreamsmith_diffusion::run::{RunFolder, averaged_model, run};
 use dreamsmith_diffusion::spec::TrainSpec;
+use dreamsmith_diffusion::text::Captions;
 use dreamsmith_diffusion::train::Trainer;
 use dreamsmith_diffusion::train_error::TrainError;
 use dreamsmith_nets::named_parameters;
@@ -50,7 +51,12 @@ fn trainer(head: &str) -> Result<Trainer, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let dataset = pictures(folder.path())?;
     let spec = TrainSpec::parse("test", &format!("{head}\n{MODEL}"))?;
-    Ok(Trainer::new(spec, dataset, Device::flex())?)
+    Ok(Trainer::new(
+        spec,
+        dataset,
+        Captions::default(),
+        Device::flex(),
+    )?)
 }
 
 #[test]
@@ -175,7 +181,7 @@ fn a_network_that_does_not_fit_the_pictures_is_refused() -> Outcome {
         let dataset = pictures(folder.path())?;
         let text = MODEL.replace("sample_size = 8", &format!("sample_size = 8\n{key}"));
         let spec = TrainSpec::parse("test", &text)?;
-        let refused = Trainer::new(spec, dataset, Device::flex()).err();
+        let refused = Trainer::new(spec, dataset, Captions::default(), Device::flex()).err();
         let error = refused.map(|e| e.to_string()).unwrap_or_default();
         let name = key.split(' ').next().unwrap_or(key);
         assert!(

@@ -82,6 +82,9 @@ pub(crate) unsafe fn tile<L: Lanes>(
                     let b = [b.add(x), b.add(y), b.add(z)];
                     part::<L, 8, 3>(a, b, walk, sink, [row, 0]);
                 }
+                (4, _, &[x, y, z]) => {
+                    L::four_rows(a, [b.add(x), b.add(y), b.add(z)], walk, sink, row);
+                }
                 (4, ..) => {
                     for (v, at) in at.iter().enumerate() {
                         part::<L, 4, 1>(a, [b.add(*at)], walk, sink, [row, v]);
@@ -103,7 +106,7 @@ pub(crate) unsafe fn tile<L: Lanes>(
 /// # Safety
 /// The processor has `L`; `a` and each of `b` are good for the walk.
 #[inline(always)]
-unsafe fn part<L: Lanes, const R: usize, const V: usize>(
+pub(crate) unsafe fn part<L: Lanes, const R: usize, const V: usize>(
     a: *const u32,
     b: [*const u32; V],
     walk: Walk<'_>,

@@ -114,6 +114,52 @@ pub enum NetError {
         /// Its element type in the file.
         found: String,
     },
+
+    /// A text encoder without a tokenizer.
+    #[error(
+        "`{}` does not exist: the tokenizer of a text encoder is wanted there; Python writes it: \
+         transformers.AutoTokenizer.from_pretrained(..).save_pretrained(folder)", path.display()
+    )]
+    NoTokenizer {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// A tokenizer that cannot be read or does not fit the text encoder.
+    #[error("`{}`: not a tokenizer for this text encoder: {problem}", path.display())]
+    Tokenizer {
+        /// The tokenizer.json.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A prompt that no text encoder reads to its end.
+    #[error("a prompt has {found} bytes, at most {limit} are read: shorten it")]
+    LongPrompt {
+        /// Its bytes.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A prompt that cannot be read.
+    #[error("the prompt cannot be read: {problem}")]
+    Prompt {
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A limit of tokens that leaves nothing of a prompt, or that the network does not reach.
+    #[error("a limit of {found} tokens: wanted {least} to {most}")]
+    TokenLimit {
+        /// What was asked for.
+        found: usize,
+        /// One token of the prompt and what stands around it.
+        least: usize,
+        /// What the network reads.
+        most: usize,
+    },
 }
 
 impl NetError {

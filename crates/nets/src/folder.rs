@@ -8,6 +8,7 @@ use dreamsmith_base::{create_folder, read_limited, write_atomic_bytes};
 use dreamsmith_kernels::Precision;
 
 use crate::error::NetError;
+use crate::image_tower::{ImageTower, ImageTowerConfig};
 use crate::unet_2d::{UNet2DConfig, UNet2DModel};
 use crate::unet_2d_condition::UNet2DConditionModel;
 use crate::unet_2d_condition_config::UNet2DConditionConfig;
@@ -23,7 +24,7 @@ pub const WEIGHT_FILE: &str = "diffusion_pytorch_model.safetensors";
 const HALF_WEIGHT_FILE: &str = "diffusion_pytorch_model.fp16.safetensors";
 
 /// Far more than any config needs.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 impl UNet2DModel {
     /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.
@@ -44,6 +45,20 @@ impl UNet2DConditionModel {
     pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
         load(folder, |text| {
             UNet2DConditionConfig::from_json(text)?.init(0, device, precision)
+        })
+    }
+
+    /// Writes config and weights into `folder`, which is created if need be.
+    pub fn save(&self, folder: &Path, weight_type: WeightType) -> Result<(), NetError> {
+        save(self, &self.config().to_json(), folder, weight_type)
+    }
+}
+
+impl ImageTower {
+    /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
+        load(folder, |text| {
+            ImageTowerConfig::from_json(text)?.init(0, device, precision)
         })
     }
 

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use dreamsmith_kernels::{
     Act, Conv2dOptions, GroupNormOptions, Packs, conv2d, conv2d_doubled, group_norm,
-    group_norm_modulated, group_norm_shifted, layer_norm, linear,
+    group_norm_modulated, group_norm_shifted, layer_norm, linear, rms_norm,
 };
 
 use crate::activation::Activation;
@@ -120,6 +120,19 @@ impl Embedding {
     pub(crate) fn forward(&self, indices: Tensor<1, Int>) -> Tensor<2> {
         self.weight.val().select(0, indices)
     }
+
+    /// Indices `[B, L]` to `[B, L, D]`.
+    pub(crate) fn forward_tokens(&self, indices: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, length] = indices.dims();
+        let rows = self.forward(indices.reshape([batch * length]));
+        let [_, features] = rows.dims();
+        rows.reshape([batch, length, features])
+    }
+
+    /// The first `n` vectors, `[n, D]`.
+    pub(crate) fn first(&self, n: usize) -> Tensor<2> {
+        self.weight.val().narrow(0, 0, n)
+    }
 }
 
 /// Group normalisation [Wu18] with an affine map per channel.
@@ -229,22 +242,50 @@ pub struct LayerNorm {
     weight: Param<Tensor<1>>,
     /// `[D]`.
     bias: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
 }
 
 impl LayerNorm {
-    /// PyTorch's default, which no config changes.
-    const EPS: f64 = 1e-5;
-
+    /// With PyTorch's default eps, which no config of diffusers changes.
     pub(crate) fn new(init: &mut Init, features: usize) -> Self {
+        Self::with_eps(init, features, 1e-5)
+    }
+
+    pub(crate) fn with_eps(init: &mut Init, features: usize, eps: f64) -> Self {
         Self {
             weight: init.param([features], Fill::Ones),
             bias: init.param([features], Fill::Zeros),
+            eps,
         }
     }
 
     /// `[.., D]`.
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        layer_norm(x, self.weight.val(), self.bias.val(), Self::EPS)
+        layer_norm(x, self.weight.val(), self.bias.val(), self.eps)
+    }
+}
+
+/// Normalisation by the root mean square [Zhang19] over the last axis.
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[D]`.
+    weight: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl RmsNorm {
+    pub(crate) fn new(init: &mut Init, features: usize, eps: f64) -> Self {
+        Self {
+            weight: init.param([features], Fill::Ones),
+            eps,
+        }
+    }
+
+    /// `[.., D]`.
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        rms_norm(x, self.weight.val(), self.eps)
     }
 }
 

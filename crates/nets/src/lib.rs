@@ -1,5 +1,5 @@
 //! Networks as burn modules, each named as in its weight file; loading and saving weights.
-//! U-Nets as in diffusers. Knows nothing of noise levels.
+//! U-Nets as in diffusers, text encoders as in transformers. Knows nothing of noise levels.
 
 mod activation;
 mod attention;
@@ -8,11 +8,14 @@ mod class_embedding;
 mod config;
 mod error;
 pub mod folder;
+mod image_tower;
 mod init;
 mod layers;
+mod naming;
 mod plan;
 mod resample;
 mod resnet;
+mod text;
 mod text_embedding;
 mod time_embedding;
 mod transformer;
@@ -28,8 +31,10 @@ pub use class_embedding::ClassCondition;
 pub use config::PerBlock;
 pub use dreamsmith_kernels::Precision;
 pub use error::NetError;
+pub use image_tower::{ImageTower, ImageTowerConfig, Judgement};
 pub use plan::{DownBlockType, ResampleType, UpBlockType};
 pub use resnet::TimeScaleShift;
+pub use text::{Cut, StatesFrom, TextEncoder, TextStates, WeightedPrompt};
 pub use unet_2d::{UNet2DConfig, UNet2DModel};
 pub use unet_2d_condition::{TextTime, UNet2DConditionModel, UNetCondition};
 pub use unet_2d_condition_config::UNet2DConditionConfig;

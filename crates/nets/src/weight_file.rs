@@ -140,24 +140,38 @@ pub enum WeightType {
     F32,
     /// Half the size, three significant digits, the range of f32.
     Bf16,
+    /// Half the size, four significant digits, up to 65504.
+    F16,
 }
 
 impl WeightType {
     fn size(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Bf16 => 2,
+            Self::Bf16 | Self::F16 => 2,
         }
     }
 
-    fn encode(self, values: &[f32]) -> Vec<u8> {
-        match self {
+    fn encode(self, values: &[f32]) -> io::Result<Vec<u8>> {
+        if self == Self::F16
+            && let Some(x) = values
+                .iter()
+                .find(|x| x.is_finite() && f16::from_f32(**x).is_infinite())
+        {
+            let problem = format!("a weight of {x} is beyond f16: choose bf16 or f32");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(match self {
             Self::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Self::Bf16 => values
                 .iter()
                 .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
                 .collect(),
-        }
+            Self::F16 => values
+                .iter()
+                .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+                .collect(),
+        })
     }
 }
 
@@ -173,7 +187,7 @@ pub(crate) fn write(
     let write = |out: &mut dyn Write| -> io::Result<()> {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        (0..shapes.len()).try_for_each(|i| out.write_all(&weight_type.encode(&values(i))))
+        (0..shapes.len()).try_for_each(|i| out.write_all(&weight_type.encode(&values(i))?))
     };
     Ok(write_atomic(path, write)?)
 }
@@ -183,6 +197,7 @@ fn header(shapes: &[(String, Vec<usize>)], weight_type: WeightType) -> String {
     let name = match weight_type {
         WeightType::F32 => "F32",
         WeightType::Bf16 => "BF16",
+        WeightType::F16 => "F16",
     };
     // Python's transformers and diffusers refuse a file that does not say which framework wrote it.
     let mut entries = serde_json::Map::new();

@@ -8,6 +8,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::error::NetError;
+use crate::naming::Naming;
 use crate::weight_file::{self, WeightFile};
 
 pub use crate::weight_file::WeightType;
@@ -91,10 +92,20 @@ pub fn save_weights<M: Module>(
     path: &Path,
     weight_type: WeightType,
 ) -> Result<(), NetError> {
+    save_weights_as(module, path, weight_type, &Naming::DIFFUSERS)
+}
+
+/// The same for a family that names its tensors in its own way.
+pub(crate) fn save_weights_as<M: Module>(
+    module: &M,
+    path: &Path,
+    weight_type: WeightType,
+    naming: &Naming,
+) -> Result<(), NetError> {
     let parameters = named_parameters(module);
     let shapes: Vec<_> = parameters
         .iter()
-        .map(|p| (p.name.clone(), p.shape.clone()))
+        .map(|p| (naming.in_file(&p.name), p.shape.clone()))
         .collect();
     weight_file::write(path, &shapes, weight_type, |i| {
         parameters[i].values.to_data().iter::<f32>().collect()
@@ -106,6 +117,15 @@ pub fn save_weights<M: Module>(
 ///
 /// The attention layers of old files (`query`, `key`, `value`, `proj_attn`) are known by those names.
 pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, NetError> {
+    load_weights_as(module, path, &Naming::DIFFUSERS)
+}
+
+/// The same for a family that names its tensors in its own way.
+pub(crate) fn load_weights_as<M: Module>(
+    module: M,
+    path: &Path,
+    naming: &Naming,
+) -> Result<M, NetError> {
     struct Loader {
         path: ParameterPath,
         file: WeightFile,
@@ -139,7 +159,7 @@ pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, NetError> {
         }
     }
     let file = WeightFile::open(path)?;
-    let names = matching_names(&file, &parameter_shapes(&module))?;
+    let names = matching_names(&file, &parameter_shapes(&module), naming)?;
     let mut loader = Loader {
         path: ParameterPath::default(),
         file,
@@ -157,12 +177,15 @@ pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, NetError> {
 fn matching_names(
     file: &WeightFile,
     wanted: &BTreeMap<String, Vec<usize>>,
+    naming: &Naming,
 ) -> Result<BTreeMap<String, String>, NetError> {
     let path = || file.path().to_path_buf();
     let mut names = BTreeMap::new();
     let mut unexpected = Vec::new();
     for (stored, shape) in file.shapes() {
-        let name = current_name(stored);
+        let Some(name) = naming.in_module(stored) else {
+            continue;
+        };
         match wanted.get(&name) {
             None => unexpected.push(stored.to_owned()),
             Some(wanted) if wanted.as_slice() == shape => {
@@ -172,7 +195,7 @@ fn matching_names(
                 let (found, wanted) = (shape.to_vec(), wanted.clone());
                 return Err(NetError::Misshapen {
                     path: path(),
-                    name,
+                    name: naming.in_file(&name),
                     found,
                     wanted,
                 });
@@ -181,7 +204,7 @@ fn matching_names(
     }
     let mut missing = wanted.iter().filter(|(name, _)| !names.contains_key(*name));
     if let Some((name, shape)) = missing.next() {
-        let (name, shape, others) = (name.clone(), shape.clone(), missing.count());
+        let (name, shape, others) = (naming.in_file(name), shape.clone(), missing.count());
         return Err(NetError::MissingTensor {
             path: path(),
             name,
@@ -198,19 +221,6 @@ fn matching_names(
         }),
         None => Ok(names),
     }
-}
-
-/// The name that diffusers gives today to a tensor of an older file.
-fn current_name(stored: &str) -> String {
-    const RENAMED: [(&str, &str); 4] = [
-        (".query.", ".to_q."),
-        (".key.", ".to_k."),
-        (".value.", ".to_v."),
-        (".proj_attn.", ".to_out.0."),
-    ];
-    RENAMED
-        .iter()
-        .fold(stored.to_owned(), |name, (old, new)| name.replace(old, new))
 }
 
 /// The way from the module to a parameter. Enums are passed over, for which kind a layer is does not

@@ -1,81 +1,188 @@
-//! From a radiance field to a coloured mesh: the surface where its density crosses a level, its largest part, with so
-//! many faces. Leaves out textures: each vertex has a colour, as seen from straight above.
+//! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
+//! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
+//! Leaves out textures: each vertex has a colour, as seen from straight above.
 
-use dreamsmith_base::Mesh;
 use dreamsmith_base::color::srgb_to_linear;
+use dreamsmith_base::{Camera, CameraError, Mesh, MeshError};
 use glam::{Affine3A, Vec3};
 
+use crate::agreement::{Agreement, Sights};
 use crate::model::{Model, Sampling};
+use crate::raster::RasterError;
 use crate::surface::{
-    Inside, Lattice, SurfaceError, decimate, isosurface, largest_component, paint,
+    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, without_dust,
 };
 
 /// Points whose density is asked together.
 const BLOCK: usize = 1 << 16;
+/// The levels that are tried: from a haze to what hides nearly all behind one cell.
+const LEVELS: [f32; 8] = [0.03, 0.06, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8];
 
 /// How fine a mesh is, and where.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExtractSpec {
     /// Cells along an edge of the box.
     pub cells: usize,
-    /// The density of the surface, per unit of length in the box.
-    pub density: f32,
+    /// Where the surface lies.
+    pub level: Level,
+    /// Parts that enclose less than this share of what the largest encloses are dust.
+    pub least_part: f64,
     /// The most faces.
     pub faces: usize,
 }
 
+/// Where the surface of a field lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// Where it agrees best with what the cameras see of the field.
+    Agreeing,
+    /// Where a way as long as a cell takes this share of the light.
+    Opacity(f32),
+}
+
 impl Default for ExtractSpec {
-    /// Where a fiftieth of the box's half side lets half of the light through.
+    /// Dust is what has less than a tenth of the size of the largest part.
     fn default() -> Self {
         Self {
             cells: 160,
-            density: 35.0,
+            level: Level::Agreeing,
+            least_part: 1e-3,
             faces: 50_000,
         }
     }
 }
 
-/// The mesh of a field, in the world.
-pub fn extract(model: &Model, spec: &ExtractSpec) -> Result<Mesh, SurfaceError> {
-    let lattice = Lattice::unit(spec.cells)?;
-    let values = densities(model, &lattice);
-    let surface = isosurface(&lattice, &values, spec.density, Inside::Above)?;
-    let surface = decimate(largest_component(surface)?, spec.faces)?;
-    let surface = paint(surface, |verts, normals| colors(model, verts, normals))?;
-    let scale = Affine3A::from_scale(Vec3::splat(model.cube.half_side));
-    let place = Affine3A::from_translation(model.cube.center.into());
-    Ok(surface.transformed(place * scale))
+/// The mesh of a field.
+#[derive(Clone, Debug)]
+pub struct Extracted {
+    /// In the world: closed, looking outwards, with normals and colours.
+    pub mesh: Mesh,
+    /// The share of light that a cell takes at the surface.
+    pub level: f32,
+    /// How well the field and the mesh agree.
+    pub agreement: Agreement,
 }
 
-/// The densities at all points of the lattice; none where the field was found empty while learning.
-fn densities(model: &Model, lattice: &Lattice) -> Vec<f32> {
+/// Why a field has no mesh.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ExtractError {
+    /// It is thin air.
+    #[error(
+        "the field is nowhere solid: the densest cell of the mesh takes {most:.3} of the light, and its surface would \
+         be at {level}: learn longer"
+    )]
+    Thin {
+        /// The greatest opacity of a cell.
+        most: f32,
+        /// The level that was asked for, or the lowest that was tried.
+        level: f32,
+    },
+    /// It fills the box, or its surface cannot be made.
+    #[error(transparent)]
+    Surface(#[from] SurfaceError),
+    /// A camera cannot be used for a smaller picture.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// The mesh cannot be drawn.
+    #[error(transparent)]
+    Raster(#[from] RasterError),
+}
+
+impl From<MeshError> for ExtractError {
+    fn from(error: MeshError) -> Self {
+        Self::Surface(error.into())
+    }
+}
+
+/// The mesh of a field that was learnt from `cameras`.
+pub fn extract(
+    model: &Model,
+    cameras: &[Camera],
+    spec: &ExtractSpec,
+) -> Result<Extracted, ExtractError> {
+    let volume = opacities(model, Lattice::unit(spec.cells)?)?.smoothed();
+    let sights = Sights::new(model, cameras)?;
+    let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec)?;
+    let mut parts = decimate(surface, spec.faces)?.into_parts();
+    let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));
+    let normals = parts.verts.iter().map(outward);
+    parts.normals = normals
+        .map(|normal| normal.normalize_or(Vec3::Y).into())
+        .collect();
+    let mesh = paint(parts.build()?, |verts, normals| {
+        colors(model, verts, normals)
+    })?;
+    let mesh = to_world(model, mesh);
+    Ok(Extracted {
+        agreement: sights.agreement(&mesh)?,
+        level,
+        mesh,
+    })
+}
+
+/// The surface in the box at the level of `spec`, and this level.
+fn best_surface(
+    model: &Model,
+    (volume, sights): (&Volume, &Sights),
+    cameras: &[Camera],
+    spec: &ExtractSpec,
+) -> Result<(Mesh, f32), ExtractError> {
+    let levels = match &spec.level {
+        Level::Agreeing => LEVELS.as_slice(),
+        Level::Opacity(level) => std::slice::from_ref(level),
+    };
+    let cube = &model.cube;
+    let in_box = |camera: &Camera| (camera.position() - Vec3::from(cube.center)) / cube.half_side;
+    let windows: Vec<Vec3> = cameras.iter().map(in_box).collect();
+    let most = volume.values().iter().copied().fold(0.0, f32::max);
+    let mut best: Option<(Mesh, f32, f64)> = None;
+    for level in levels.iter().copied().filter(|level| *level < most) {
+        let solid = volume.without_hollows(level, &windows, 1.0);
+        let surface = isosurface(solid.lattice(), solid.values(), level, Inside::Above)?;
+        let surface = without_dust(surface, spec.least_part)?;
+        let agreement = sights.agreement(&to_world(model, surface.clone()))?;
+        if best
+            .as_ref()
+            .is_none_or(|(_, _, fault)| agreement.fault < *fault)
+        {
+            best = Some((surface, level, agreement.fault));
+        }
+    }
+    let least = levels.iter().copied().fold(1.0, f32::min);
+    let (surface, level, _) = best.ok_or(ExtractError::Thin { most, level: least })?;
+    Ok((surface, level))
+}
+
+fn to_world(model: &Model, mesh: Mesh) -> Mesh {
+    let scale = Affine3A::from_scale(Vec3::splat(model.cube.half_side));
+    let place = Affine3A::from_translation(model.cube.center.into());
+    mesh.transformed(place * scale)
+}
+
+/// What share of light is lost on a way as long as a cell, at all points of the lattice: 1 - exp(-density length).
+/// Other than the density it has a bound, so that a surface between two points lies where it should. Nothing where
+/// the field was found empty while learning.
+fn opacities(model: &Model, lattice: Lattice) -> Result<Volume, SurfaceError> {
     let there = |point: Vec3| match &model.sampling {
         Sampling::Occupied { grid, .. } => grid.is_occupied(grid.cell_of(point)),
         Sampling::Hierarchical { .. } => true,
     };
     let n_points = 0..lattice.n_points();
     let asked: Vec<usize> = n_points.filter(|i| there(lattice.point(*i))).collect();
+    let length = lattice.cell_size().x;
     let mut values = vec![0.0; lattice.n_points()];
     for block in asked.chunks(BLOCK) {
         let points: Vec<[f32; 3]> = block.iter().map(|i| lattice.point(*i).into()).collect();
         for (i, density) in block.iter().zip(model.density(&points)) {
-            values[*i] = density;
+            values[*i] = 1.0 - (-density * length).exp();
         }
     }
-    values
+    Volume::new(lattice, values)
 }
 
 /// Linear colours of vertices, seen against their normals.
 fn colors(model: &Model, verts: &[[f32; 3]], normals: &[[f32; 3]]) -> Vec<[f32; 3]> {
-    let towards = |normal: &[f32; 3]| {
-        let dir = -Vec3::from(*normal);
-        if dir == Vec3::ZERO {
-            [0.0, 0.0, -1.0]
-        } else {
-            dir.into()
-        }
-    };
-    let dirs: Vec<[f32; 3]> = normals.iter().map(towards).collect();
+    let dirs: Vec<[f32; 3]> = normals.iter().map(|n| n.map(|x| -x)).collect();
     let srgb = model.colors(verts, &dirs);
     let rows = srgb.as_chunks::<3>().0.iter();
     rows.map(|rgb| rgb.map(srgb_to_linear)).collect()

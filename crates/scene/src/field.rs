@@ -5,6 +5,7 @@ use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_kernels::field::Mlp;
 
 use crate::samples::{Samples, Visible};
+use crate::thinning::Drawn;
 
 /// A number for each of N points, in rows: what a backward pass needs of the forward pass.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +43,14 @@ impl Geometry {
             visible.compact(offsets, rows.width, &mut rows.values);
         }
     }
+
+    /// Only the samples that are drawn.
+    pub fn thin(&mut self, drawn: &Drawn) {
+        drawn.compact(1, &mut self.density);
+        for rows in &mut self.saved {
+            drawn.compact(rows.width, &mut rows.values);
+        }
+    }
 }
 
 /// The colour of S samples, and what led to it.
@@ -51,6 +60,16 @@ pub struct Appearance {
     pub color: Vec<f32>,
     /// The field's own notes.
     pub saved: Vec<Rows>,
+}
+
+impl Appearance {
+    /// Only the samples that are drawn.
+    pub fn thin(&mut self, drawn: &Drawn) {
+        drawn.compact(3, &mut self.color);
+        for rows in &mut self.saved {
+            drawn.compact(rows.width, &mut rows.values);
+        }
+    }
 }
 
 /// A radiance field over the box [-1, 1]^3. The order of its weights is fixed.

@@ -1,8 +1,10 @@
 //! Meshes and radiance fields: rendering, marching, surfaces. Knows nothing of diffusion.
 
+pub mod agreement;
 pub mod background;
 pub mod bound;
 pub mod checkpoint;
+pub mod distortion;
 pub mod extract;
 pub mod field;
 pub mod field_start;
@@ -22,3 +24,4 @@ pub mod run;
 pub mod samples;
 pub mod spec;
 pub mod surface;
+pub mod thinning;

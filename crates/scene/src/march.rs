@@ -14,7 +14,8 @@ pub fn march(ray: &Ray, grid: &Occupancy, step: f32, jitter: f32, to: &mut Sampl
     let Some(span) = hit_box(ray) else {
         return to.push_ray(ray, []);
     };
-    let inverse = ray.dir.recip();
+    let faces = Faces::new(ray, grid.resolution());
+    let per_step = 1.0 / step;
     let mut i = 0u32;
     let depths = std::iter::from_fn(|| {
         loop {
@@ -24,33 +25,54 @@ pub fn march(ray: &Ray, grid: &Occupancy, step: f32, jitter: f32, to: &mut Sampl
             }
             let cell = grid.cell_of(ray.origin + depth * ray.dir);
             i += 1;
-            if grid.is_occupied(cell) {
+            let empty = grid.empty_cells(cell);
+            if empty == 0 {
                 return Some((depth, step));
             }
-            let leaves = leave(ray, inverse, cell, grid.resolution());
             // The first step at or behind the face; where rounding says otherwise, the next one.
-            let steps = ((leaves - span.t_near) / step - jitter).ceil();
-            i = i.max(steps as u32);
+            let steps = (faces.leave(cell, empty) - span.t_near) * per_step - jitter;
+            let whole = steps as u32;
+            i = i.max(whole.saturating_add(u32::from((whole as f32) < steps)));
         }
     });
     to.push_ray(ray, depths);
 }
 
-/// How far along the ray it leaves `cell`.
-fn leave(ray: &Ray, inverse: Vec3, cell: [u32; 3], resolution: u32) -> f32 {
-    let side = 2.0 / resolution as f32;
-    let mut nearest = f32::INFINITY;
-    for axis in 0..3 {
-        let face = cell[axis] as f32 + if ray.dir[axis] > 0.0 { 1.0 } else { 0.0 };
-        let leaves = (face * side - 1.0 - ray.origin[axis]) * inverse[axis];
-        // Along an axis the ray does not move on it is infinite or NaN, which `min` passes over.
-        nearest = nearest.min(if leaves == f32::NEG_INFINITY {
-            f32::INFINITY
-        } else {
-            leaves
-        });
+/// The faces of cells that a ray comes to.
+struct Faces {
+    /// From the box's least corner.
+    origin: Vec3,
+    /// 1 over the direction; infinite along an axis the ray does not move on.
+    inverse: Vec3,
+    /// Of a cell.
+    side: f32,
+    /// 1 on the axes where the ray leaves a cell at its far face, elsewhere 0.
+    far: [u32; 3],
+}
+
+impl Faces {
+    fn new(ray: &Ray, resolution: u32) -> Self {
+        let inverse = ray.dir.recip();
+        Self {
+            origin: ray.origin + 1.0,
+            inverse,
+            side: 2.0 / resolution as f32,
+            far: inverse.to_array().map(|x| u32::from(x.is_sign_positive())),
+        }
     }
-    nearest
+
+    /// How far along the ray it leaves the cube of `size` cells, a power of two, that holds `cell` and is aligned to it.
+    #[inline(always)]
+    fn leave(&self, cell: [u32; 3], size: u32) -> f32 {
+        let mut nearest = f32::INFINITY;
+        for (axis, cell) in cell.iter().enumerate() {
+            let face = (cell & !(size - 1)) + self.far[axis] * size;
+            let leaves = (face as f32 * self.side - self.origin[axis]) * self.inverse[axis];
+            // On a face and along it this is NaN, which `min` passes over.
+            nearest = nearest.min(leaves);
+        }
+        nearest
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 const BLOCK: usize = 1 << 16;
 /// Points from one random stream; divides `BLOCK`.
 const CHUNK: usize = 1 << 10;
+/// Cells along an edge of a block: rays pass an empty one at once.
+const SIDE: u32 = 4;
 
 /// How the grid follows the field.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Occupancy {
     /// Moving maxima of the opacity of a step `[n, n, n]`.
     opacity: Vec<f32>,
     bits: Vec<u64>,
+    /// Whether a block of cells holds an occupied one `[n / 4, n / 4, n / 4]`.
+    blocks: Vec<bool>,
 }
 
 impl Occupancy {
@@ -67,6 +71,7 @@ impl Occupancy {
             spec,
             opacity,
             bits: vec![],
+            blocks: vec![],
         };
         grid.renew_bits();
         grid
@@ -111,6 +116,23 @@ impl Occupancy {
         let n = self.spec.resolution;
         let cell = ((z * n + y) * n + x) as usize;
         self.bits[cell / 64] >> (cell % 64) & 1 == 1
+    }
+
+    /// The size of the empty cube of cells, aligned to its own size, that holds `cell`; 0 if that is occupied.
+    #[inline(always)]
+    pub fn empty_cells(&self, cell: [u32; 3]) -> u32 {
+        if !self.blocks[self.block_of(cell)] {
+            SIDE
+        } else {
+            u32::from(!self.is_occupied(cell))
+        }
+    }
+
+    #[inline(always)]
+    fn block_of(&self, cell: [u32; 3]) -> usize {
+        let n = self.spec.resolution.div_ceil(SIDE);
+        let [x, y, z] = cell.map(|x| x / SIDE);
+        ((z * n + y) * n + x) as usize
     }
 
     /// Update number `update` of the run of `seed`: `density` is asked for the density at a random point of each
@@ -198,6 +220,14 @@ impl Occupancy {
             cells.iter().enumerate().map(set).sum()
         };
         self.bits = self.opacity.chunks(64).map(word).collect();
+        let n = self.spec.resolution;
+        self.blocks = vec![false; (n.div_ceil(SIDE) as usize).pow(3)];
+        for (number, opacity) in (0..).zip(&self.opacity) {
+            if *opacity > threshold {
+                let block = self.block_of([number % n, number / n % n, number / (n * n)]);
+                self.blocks[block] = true;
+            }
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The field of the original NeRF [Mildenhall20, appendix A]: eight layers of waves of the point, with the waves again at
 //! the fifth, to a density and a feature; this and waves of the direction to a colour.
-//! The density is a softplus, as in [Barron21], where the paper has a ReLU that may never wake.
+//! The density is a shifted softplus, as in [Barron21], where the paper has a ReLU that may never wake.
 
 use dreamsmith_kernels::Precision;
 use dreamsmith_kernels::field::{Bias, Mlp, MlpSpec, Positional, PositionalSpec};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,9 @@ use crate::samples::Samples;
 
 /// The density of a unit of the network: the box is small, and what is solid must be so within a hundredth of it.
 const DENSITY_UNIT: f32 = 10.0;
+/// What the network says of the density lies so much lower than it says: the box starts nearly empty. All of a fog's
+/// samples are told to vanish by the rays that see nothing, and then there is no way back.
+const DENSITY_SHIFT: f32 = 5.0;
 /// Samples that a thread takes at a time.
 const BLOCK: usize = 1 << 10;
 
@@ -110,8 +113,7 @@ impl PositionalField {
     fn trunk(&self, points: &[[f32; 3]]) -> [Rows; 3] {
         let mut waves = Rows::zeros(points.len(), self.points.n_features());
         self.points.encode(points, &mut waves.values);
-        let mut middle = self.forward(0, &waves);
-        middle.values.iter_mut().for_each(|x| *x = x.max(0.0));
+        let middle = self.forward(0, &waves);
         let joined = joined(&middle, &waves);
         let heads = self.forward(1, &joined);
         [waves, joined, heads]
@@ -124,20 +126,22 @@ impl PositionalField {
         let (width, n_waves) = (self.spec.width, waves.width);
         let n = waves.values.len() / n_waves;
         let mut by_middle = Rows::zeros(n, width);
-        let rows = by_joined.values.chunks_exact(width + n_waves);
-        let rows = rows.zip(joined.values.chunks_exact(width + n_waves));
-        for (to, (by, value)) in by_middle.values.chunks_exact_mut(width).zip(rows) {
+        let rows = by_joined.values.par_chunks(width + n_waves);
+        let rows = rows.zip(joined.values.par_chunks(width + n_waves));
+        let to_rows = by_middle.values.par_chunks_mut(width).with_min_len(BLOCK);
+        to_rows.zip(rows).for_each(|(to, (by, value))| {
             for ((to, by), value) in to.iter_mut().zip(by).zip(value) {
                 *to = if *value > 0.0 { *by } else { 0.0 };
             }
-        }
+        });
         let mut by_waves = self.back(0, waves, &by_middle, &mut to[0]);
-        let rows = by_joined.values.chunks_exact(width + n_waves);
-        for (to, by) in by_waves.values.chunks_exact_mut(n_waves).zip(rows) {
+        let rows = by_joined.values.par_chunks(width + n_waves);
+        let to_rows = by_waves.values.par_chunks_mut(n_waves).with_min_len(BLOCK);
+        to_rows.zip(rows).for_each(|(to, by)| {
             to.iter_mut()
                 .zip(&by[width..])
                 .for_each(|(to, by)| *to += by);
-        }
+        });
         by_waves
     }
 }
@@ -145,9 +149,10 @@ impl PositionalField {
 impl Field for PositionalField {
     fn geometry(&self, points: &[[f32; 3]]) -> Geometry {
         let saved = self.trunk(points);
-        let heads = saved[2].values.chunks_exact(saved[2].width);
+        let heads = saved[2].values.par_chunks(saved[2].width);
+        let density = heads.with_min_len(BLOCK).map(|row| density(row[0]));
         Geometry {
-            density: heads.map(|row| DENSITY_UNIT * softplus(row[0])).collect(),
+            density: density.collect(),
             saved: saved.into(),
         }
     }
@@ -157,15 +162,19 @@ impl Field for PositionalField {
         let mut waves = vec![0.0; samples.n_rays() * n_waves];
         self.dirs.encode(&samples.dirs, &mut waves);
         let mut input = Rows::zeros(samples.len(), width + n_waves);
-        let rows = input.values.chunks_exact_mut(width + n_waves);
-        let heads = geometry.saved[2].values.chunks_exact(1 + width);
-        let ray_of = (0..samples.n_rays()).flat_map(|ray| samples.of_ray(ray).map(move |_| ray));
-        for ((row, head), ray) in rows.zip(heads).zip(ray_of) {
+        let rows = input.values.par_chunks_mut(width + n_waves);
+        let heads = geometry.saved[2].values.par_chunks(1 + width);
+        let ray_of: Vec<usize> = (0..samples.n_rays())
+            .flat_map(|ray| samples.of_ray(ray).map(move |_| ray))
+            .collect();
+        let rows = rows.zip(heads).zip(&ray_of).with_min_len(BLOCK);
+        rows.for_each(|((row, head), ray)| {
             row[..width].copy_from_slice(&head[1..]);
             row[width..].copy_from_slice(&waves[ray * n_waves..][..n_waves]);
-        }
+        });
         let mut color = self.forward(2, &input).values;
-        color.iter_mut().for_each(|x| *x = sigmoid(*x));
+        let values = color.par_iter_mut().with_min_len(BLOCK);
+        values.for_each(|x| *x = sigmoid(*x));
         Appearance {
             color,
             saved: vec![input],
@@ -201,7 +210,7 @@ impl Field for PositionalField {
             .zip(heads)
             .enumerate()
             .for_each(|(i, ((to, from), head))| {
-                to[0] = by_density[i] * DENSITY_UNIT * sigmoid(head[0]);
+                to[0] = by_density[i] * density_slope(head[0]);
                 to[1..].copy_from_slice(&from[..width]);
             });
         self.trunk_back([waves, joined], &by_heads, to);
@@ -212,7 +221,7 @@ impl Field for PositionalField {
         let mut by_heads = Rows::zeros(points.len(), heads.width);
         let rows = by_heads.values.chunks_exact_mut(heads.width);
         for (to, head) in rows.zip(heads.values.chunks_exact(heads.width)) {
-            to[0] = DENSITY_UNIT * sigmoid(head[0]);
+            to[0] = density_slope(head[0]);
         }
         let mut unused: Vec<_> = self.weights.iter().map(|w| vec![0.0; w.len()]).collect();
         let by_waves = self.trunk_back([&waves, &joined], &by_heads, &mut unused);
@@ -236,7 +245,7 @@ impl Field for PositionalField {
     fn set_step(&mut self, _: u64) {}
 }
 
-/// Rows of `a` beside rows of `b`.
+/// What is positive in rows of `a`, beside rows of `b`.
 fn joined(a: &Rows, b: &Rows) -> Rows {
     let width = a.width + b.width;
     let n = a.values.len() / a.width.max(1);
@@ -247,13 +256,21 @@ fn joined(a: &Rows, b: &Rows) -> Rows {
         .zip(b.values.par_chunks(b.width));
     let rows = to.values.par_chunks_mut(width).with_min_len(BLOCK);
     rows.zip(pairs).for_each(|(to, (from_a, from_b))| {
-        to[..from_a.len()].copy_from_slice(from_a);
+        to.iter_mut()
+            .zip(from_a)
+            .for_each(|(to, a)| *to = a.max(0.0));
         to[from_a.len()..].copy_from_slice(from_b);
     });
     to
 }
 
-/// log(1 + exp(x)), without overflow.
-fn softplus(x: f32) -> f32 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
+/// log(1 + exp(x)) of the shifted x, without overflow.
+fn density(x: f32) -> f32 {
+    let x = x - DENSITY_SHIFT;
+    DENSITY_UNIT * (x.max(0.0) + (-x.abs()).exp().ln_1p())
+}
+
+/// Its derivative.
+fn density_slope(x: f32) -> f32 {
+    DENSITY_UNIT * sigmoid(x - DENSITY_SHIFT)
 }

@@ -6,11 +6,13 @@ use dreamsmith_data::View;
 use dreamsmith_kernels::AdamW;
 use dreamsmith_kernels::field::sparse_adam;
 
+use crate::distortion::distortion;
 use crate::hierarchical::random_places;
 use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
 use crate::reconstruct_error::ReconstructError;
 use crate::samples::Samples;
 use crate::spec::{FieldSpec, ReconstructSpec};
+use crate::thinning::Drawn;
 
 /// Rays that are drawn together until a step has its samples.
 const ROUND: usize = 1024;
@@ -129,7 +131,7 @@ impl Reconstruction {
             Sampling::Occupied { .. } => self.learn_occupied(),
             Sampling::Hierarchical { .. } => self.learn_hierarchical(),
         };
-        report.learning_rate = self.spec.optimizer.rate(progress);
+        report.learning_rate = self.spec.optimizer.rate(progress, report.step);
         self.check_finite(&report)?;
         self.descend(report.learning_rate);
         self.step += 1;
@@ -180,7 +182,7 @@ impl Reconstruction {
         let mut report = self.report();
         report.samples = samples.len();
         let look = Look::new(self.model.field(), &mut samples, least);
-        self.learn(0, &batch, (&samples, &look), &mut report);
+        self.learn(0, &batch, (samples, look), &mut report);
         report
     }
 
@@ -199,11 +201,11 @@ impl Reconstruction {
         let more = |i: usize| random_places(fine, &mut stream(MOST_RAYS as usize / 2 + i));
         let mut second = refine_all(&batch.rays, (&first, &look.seen), &more);
         report.samples = first.len() + second.len();
-        self.learn(0, &batch, (&first, &look), &mut report);
+        self.learn(0, &batch, (first, look), &mut report);
         // The field that is seen counts, not the sum of both.
         (report.loss, report.squared_error) = (0.0, 0.0);
         let look = Look::new(self.model.field(), &mut second, 0.0);
-        self.learn(1, &batch, (&second, &look), &mut report);
+        self.learn(1, &batch, (second, look), &mut report);
         report
     }
 
@@ -254,7 +256,7 @@ impl Reconstruction {
         &mut self,
         field: usize,
         batch: &Batch,
-        (samples, look): (&Samples, &Look),
+        (mut samples, mut look): (Samples, Look),
         report: &mut StepReport,
     ) {
         let n_rays = batch.rays.len();
@@ -280,14 +282,27 @@ impl Reconstruction {
             }
         }
         let color = &look.appearance.color;
-        let (by_density, by_sample_color) =
+        let spread = self.spec.regularizers.distortion;
+        let mut by_weights = vec![0.0; samples.len()];
+        distortion(&samples, &look.seen.weights, spread, &mut by_weights);
+        let (mut by_density, mut by_sample_color) =
             look.seen
-                .backward(samples, color, &by_color, &by_transmittance);
+                .backward(&samples, color, &by_color, &by_transmittance, by_weights);
+        if let Sampling::Hierarchical { .. } = self.model.sampling {
+            let mut stream = self.stream(Purpose::RaySamples, MOST_RAYS as usize - 1 - field);
+            let sizes = sizes(&look, &by_density, &by_sample_color);
+            let drawn = Drawn::new(&sizes, stream.uniform());
+            samples.thin(&drawn);
+            look.geometry.thin(&drawn);
+            look.appearance.thin(&drawn);
+            drawn.weigh(1, &mut by_density);
+            drawn.weigh(3, &mut by_sample_color);
+        }
         let mut gradients = std::mem::take(&mut self.gradients);
         let of_field = |i: usize| self.model.fields[i].weights().len();
         let start: usize = (0..field).map(of_field).sum();
         self.model.fields[field].backward(
-            samples,
+            &samples,
             (&look.geometry, &look.appearance),
             &by_density,
             &by_sample_color,
@@ -341,4 +356,16 @@ impl Reconstruction {
             sparse_adam(&step, weights, gradient, m1, m2);
         }
     }
+}
+
+/// How much the loss changes with each sample's density, by a share of itself, and with what leads to its colour, through
+/// a slope of 1/4 at most `[S]`.
+fn sizes(look: &Look, by_density: &[f32], by_color: &[f32]) -> Vec<f32> {
+    let density = look.geometry.density.iter().zip(by_density);
+    let pairs = density.zip(by_color.chunks_exact(3));
+    pairs
+        .map(|((density, by), by_color)| {
+            density * by.abs() + 0.25 * by_color.iter().map(|by| by.abs()).sum::<f32>()
+        })
+        .collect()
 }

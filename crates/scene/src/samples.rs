@@ -7,6 +7,8 @@ use dreamsmith_kernels::field::{
 };
 use glam::Vec3;
 
+use crate::thinning::Drawn;
+
 /// R rays and their S samples, in the box [-1, 1]^3.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -96,6 +98,17 @@ impl Samples {
         Visible(counts.collect())
     }
 
+    /// Only the samples that are drawn; all rays stay.
+    pub fn thin(&mut self, drawn: &Drawn) {
+        drawn.compact(1, &mut self.points);
+        drawn.compact(1, &mut self.depths);
+        drawn.compact(1, &mut self.lengths);
+        for offset in &mut self.offsets {
+            let before = |sample: &usize| *sample < *offset as usize;
+            *offset = drawn.samples.partition_point(before) as u32;
+        }
+    }
+
     /// Only the samples that are seen; all rays stay.
     pub fn keep(&mut self, visible: &Visible) {
         visible.compact(&self.offsets, 1, &mut self.points);
@@ -159,15 +172,15 @@ impl Seen {
     }
 
     /// The gradients by density `[S]` and colour `[S, 3]` of the samples, from those by the rays' colours `[R, 3]` and
-    /// transmittances `[R]`.
+    /// transmittances `[R]`, and from what else there is by the weights `[S]`.
     pub fn backward(
         &self,
         samples: &Samples,
         color: &[f32],
         by_color: &[f32],
         by_transmittance: &[f32],
+        mut by_weights: Vec<f32>,
     ) -> (Vec<f32>, Vec<f32>) {
-        let mut by_weights = vec![0.0; samples.len()];
         let mut by_values = vec![0.0; color.len()];
         let offsets = &samples.offsets;
         accumulate_backward(

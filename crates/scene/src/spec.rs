@@ -25,6 +25,8 @@ pub struct ReconstructSpec {
     pub run: RunSpec,
     /// The error of a ray.
     pub loss: Loss,
+    /// What a field is punished for besides.
+    pub regularizers: RegularizerSpec,
     /// How weights change.
     pub optimizer: OptimizerSpec,
     /// The part of the world that the field fills.
@@ -90,6 +92,14 @@ pub enum Loss {
     },
 }
 
+/// What a field is punished for besides the errors of rays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegularizerSpec {
+    /// Times how much the weights along a ray are spread, in the box: against fog and floaters [Barron22].
+    pub distortion: f32,
+}
+
 /// Adam [Kingma15] with an exponentially falling rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -98,6 +108,8 @@ pub struct OptimizerSpec {
     pub peak: f64,
     /// The learning rate at the end.
     pub floor: f64,
+    /// Steps over which the rate rises to what it should be: deep networks go astray in their first steps [Barron21].
+    pub warm_up: u64,
     /// Decay of the first and the second moment.
     pub betas: [f32; 2],
     /// Keeps the division finite.
@@ -181,11 +193,20 @@ impl Default for Loss {
     }
 }
 
+impl Default for RegularizerSpec {
+    /// Views of a loaf of bread after 500 small steps: 27.5 dB with 0, 27.6 with 0.003, 26.9 with 0.03; its depths were
+    /// off those of its mesh by 1.5, 1.2 and 0.4 % of the cube.
+    fn default() -> Self {
+        Self { distortion: 0.003 }
+    }
+}
+
 impl Default for OptimizerSpec {
     fn default() -> Self {
         Self {
             peak: 1e-2,
             floor: 1e-3,
+            warm_up: 50,
             betas: [0.9, 0.99],
             epsilon: 1e-15,
         }
@@ -193,19 +214,23 @@ impl Default for OptimizerSpec {
 }
 
 impl OptimizerSpec {
-    /// What suits the perceptrons of the original NeRF.
+    /// What suits the perceptrons of the original NeRF. The second moment forgets sooner than in the paper, as the first
+    /// steps, through fog, have much larger gradients than later ones.
     pub fn for_nerf() -> Self {
         Self {
             peak: 5e-4,
             floor: 5e-5,
-            betas: [0.9, 0.999],
+            warm_up: 100,
+            betas: [0.9, 0.99],
             epsilon: 1e-8,
         }
     }
 
-    /// The rate after the share `progress` of the run: peak^(1 - progress) floor^progress.
-    pub fn rate(&self, progress: f64) -> f64 {
-        self.peak * (self.floor / self.peak).powf(progress.clamp(0.0, 1.0))
+    /// The rate after the share `progress` of the run, at step `step`, of which the first is 1:
+    /// peak^(1 - progress) floor^progress, times step / warm_up until that is 1.
+    pub fn rate(&self, progress: f64, step: u64) -> f64 {
+        let rise = (step as f64 / self.warm_up.max(1) as f64).min(1.0);
+        rise * self.peak * (self.floor / self.peak).powf(progress.clamp(0.0, 1.0))
     }
 }
 
@@ -327,6 +352,14 @@ impl ReconstructSpec {
         if let Loss::Huber { delta } = self.loss {
             expect("loss.delta", delta, POSITIVE, positive(f64::from(delta)))?;
         }
+        let n = self.regularizers.distortion;
+        let fits = n >= 0.0 && n.is_finite();
+        expect(
+            "regularizers.distortion",
+            n,
+            "a finite number, 0 or more",
+            fits,
+        )?;
         match &self.field {
             FieldSpec::Hash(hash) => hash.check(),
             FieldSpec::Nerf(nerf) => nerf.check(),

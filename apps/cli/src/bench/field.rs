@@ -20,8 +20,8 @@ const GRID: HashGridSpec = HashGridSpec {
     base_resolution: 16,
     finest_resolution: 2048,
 };
-/// Inputs, width, hidden layers, outputs: a network for density and one for colour.
-const NETWORKS: [[usize; 4]; 2] = [[32, 64, 1, 16], [32, 64, 2, 3]];
+/// Inputs, width, hidden layers, outputs: a network for density and one for colour, and half of the original NeRF's.
+const NETWORKS: [[usize; 4]; 3] = [[32, 64, 1, 16], [32, 64, 2, 3], [60, 256, 4, 256]];
 
 pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
     let mut rows = vec![encoding()?, encoding_step()?];

@@ -2,6 +2,7 @@
 //! do at most.
 
 mod field;
+mod field_training;
 mod rows;
 mod timing;
 mod unet;

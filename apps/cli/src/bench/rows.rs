@@ -11,8 +11,8 @@ use dreamsmith_kernels::{
     given_gradient, group_norm, layer_norm, silu,
 };
 
-use crate::bench::field;
 use crate::bench::unet::Network;
+use crate::bench::{field, field_training};
 
 /// Images, channels, side: convolutions of as many multiplications, and one of many more.
 const CONVOLUTIONS: [[usize; 3]; 4] = [[2, 320, 64], [8, 64, 32], [8, 128, 16], [8, 256, 8]];
@@ -125,6 +125,7 @@ pub(super) fn rows(unet: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     rows.extend([1, 2, 8].map(|batch| unet_forward(batch, unet.clone())));
     rows.push(unet_training(unet));
     rows.extend(field::rows()?);
+    rows.extend(field_training::rows());
     Ok(rows)
 }
 

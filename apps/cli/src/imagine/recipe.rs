@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dreamsmith_base::read_png_text;
+use dreamsmith_data::CameraRecord;
 use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::cascade::{Cascade, EnlargeRequest, NEXT_STAGE};
+use dreamsmith_diffusion::condition::Condition;
 use dreamsmith_diffusion::enlarge::Task;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start};
@@ -38,6 +40,10 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages_blake3: Vec<String>,
     pub prompt: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraRecord>,
     pub seed: u64,
     pub count: u32,
     pub size: u32,
@@ -158,15 +164,20 @@ impl Recipe {
     }
 
     /// What is asked of `model`; reads the pictures that the start is made of.
-    pub fn request(&self, model: &Model) -> anyhow::Result<Request> {
+    pub fn request(&self, model: &Model, console: &Console) -> anyhow::Result<Request> {
+        if self.camera.is_some() && model.text.is_none() {
+            bail!(
+                "this model was trained without cameras; draw without --view, --azimuth and --elevation"
+            );
+        }
         match model.card.task {
-            Task::Draw => Ok(Request::Draw(self.draw(model)?)),
+            Task::Draw => Ok(Request::Draw(self.draw(model, console)?)),
             Task::Enlarge(_) => Ok(Request::Enlarge(self.enlarge(model)?)),
         }
     }
 
     fn enlarge(&self, model: &Model) -> anyhow::Result<EnlargeRequest> {
-        if let Some(prompt) = &self.prompt {
+        if let Some(prompt) = self.prompt.as_ref().or(self.negative.as_ref()) {
             bail!("`{prompt}`: this model enlarges a picture and takes no prompt");
         }
         let Some(start) = &self.start else {
@@ -192,11 +203,13 @@ impl Recipe {
         Ok(sample)
     }
 
-    fn draw(&self, model: &Model) -> anyhow::Result<DrawRequest> {
+    fn draw(&self, model: &Model, console: &Console) -> anyhow::Result<DrawRequest> {
         let count = self.count as usize;
         let mut request = DrawRequest::new(&model.card, self.seed, count, self.size);
         request.rng = self.rng;
-        request.labels = vec![self.label(&model.card)?; count];
+        let condition = told(model, self.prompt.as_deref(), self.camera, console)?;
+        request.conditions = vec![condition; count];
+        request.negative = told(model, self.negative.as_deref(), None, console)?;
         request.sample = self.sample(model)?;
         request.start = match &self.start {
             None => Start::Noise,
@@ -214,20 +227,40 @@ impl Recipe {
             ..self.clone()
         }
     }
+}
 
-    fn label(&self, card: &Card) -> anyhow::Result<Option<u32>> {
-        let Some(prompt) = &self.prompt else {
-            return Ok(None);
-        };
-        match card.classes.iter().position(|class| class == prompt) {
-            Some(label) => Ok(Some(label as u32)),
-            None if card.classes.is_empty() => {
-                bail!("`{prompt}`: this model has no classes; draw without a prompt")
-            }
-            None => bail!(
-                "`{prompt}` is no class of this model, expected one of {}",
-                card.classes.join(", ")
-            ),
+/// What the model is told for `prompt` and `camera`.
+fn told(
+    model: &Model,
+    prompt: Option<&str>,
+    camera: Option<CameraRecord>,
+    console: &Console,
+) -> anyhow::Result<Condition> {
+    let prompt = prompt.filter(|prompt| !prompt.trim().is_empty());
+    if prompt.is_none() && camera.is_none() {
+        return Ok(Condition::Anything);
+    }
+    let text = match (prompt, &model.text) {
+        (Some(prompt), None) => return label(&model.card, prompt),
+        (Some(prompt), Some(source)) => {
+            let (code, losses) = source.read_prompt(prompt)?;
+            losses.iter().for_each(|loss| console.note(loss));
+            Some(code)
         }
+        (None, _) => None,
+    };
+    Ok(Condition::Text { text, camera })
+}
+
+fn label(card: &Card, prompt: &str) -> anyhow::Result<Condition> {
+    match card.classes.iter().position(|class| class == prompt) {
+        Some(label) => Ok(Condition::Class(label as u32)),
+        None if card.classes.is_empty() => {
+            bail!("`{prompt}`: this model has no classes; draw without a prompt")
+        }
+        None => bail!(
+            "`{prompt}` is no class of this model, expected one of {}",
+            card.classes.join(", ")
+        ),
     }
 }

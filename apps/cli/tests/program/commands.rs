@@ -256,7 +256,7 @@ fn emoji_become_captioned_pictures() -> Outcome {
         (&1.into(), &1.into())
     );
     let line: Value = serde_json::from_str(&fs::read_to_string(lab.path("emoji/metadata.jsonl"))?)?;
-    assert_eq!(line["text"], "red apple, fruit");
+    assert_eq!(line["text"][3], "3D emoji of red apple, fruit");
     assert_eq!(line["label"], "food-drink");
     lab.fails("data emoji --from npm", 1, &["`emoji`"])?;
 

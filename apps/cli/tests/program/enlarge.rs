@@ -3,6 +3,7 @@
 use dreamsmith_base::{Image, ImageLimits, read_image, write_png};
 
 use crate::lab::{Lab, Outcome};
+use crate::text;
 
 /// Twice the size, on crops of 4 pixels of the 8x8 pictures.
 const SPEC: &str = r#"
@@ -98,6 +99,55 @@ fn alone_and_behind_a_base_model() -> Outcome {
 }
 
 #[test]
+fn a_prompt_with_a_camera_is_drawn_and_enlarged() -> Outcome {
+    let lab = text::lab()?;
+    lab.write("enlarge.toml", SPEC)?;
+    lab.succeeds("train text.toml -o run")?;
+    lab.succeeds("train enlarge.toml -o larger")?;
+    let draw = |options: &str| -> Outcome<Image> {
+        let asked = "imagine --model run/model --guidance 3 -o drawn.png";
+        lab.succeeds(&format!("{asked} {options}"))?;
+        Ok(read_image(&lab.path("drawn.png"), &ImageLimits::default())?.over([255; 3]))
+    };
+    let (asked, other_seed) = (
+        "red --view back --negative two --seed 3",
+        "red --view back --negative two --seed 4",
+    );
+    let (base, other) = (draw(asked)?, draw(other_seed)?);
+    std::fs::rename(lab.path("larger/model"), lab.path("run/model/enlarge"))?;
+    let both = draw(asked)?;
+    assert_eq!((both.width(), both.height()), (16, 16));
+    lab.succeeds("imagine --from drawn.png -o again.png")?;
+    let read = |name| std::fs::read(lab.path(name));
+    assert!(read("drawn.png")? == read("again.png")?);
+    // What was enlarged is what the base drew: the stage has learned next to nothing, yet an unrelated picture is
+    // 2.7 times as far away as that of the base.
+    let small = both.resize(8, 8)?;
+    let off = |from: &Image| -> u32 {
+        let pairs = from.rgb().iter().zip(small.rgb());
+        pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum()
+    };
+    assert!(
+        2 * off(&base) < off(&other),
+        "{} {}",
+        off(&base),
+        off(&other)
+    );
+    for options in [
+        "two --view back --negative two --seed 3",
+        "red --view front --negative two --seed 3",
+        "red --view back --seed 3",
+    ] {
+        assert!(both.rgb() != draw(options)?.rgb(), "{options}");
+    }
+    lab.fails(
+        "imagine --model run/model/enlarge --image drawn.png --view back",
+        1,
+        &["without cameras", "--view"],
+    )
+}
+
+#[test]
 fn what_cannot_be_enlarged() -> Outcome {
     let lab = lab()?;
     write_png(
@@ -105,9 +155,10 @@ fn what_cannot_be_enlarged() -> Outcome {
         &Image::filled(600, 600, [9; 3])?,
         &[],
     )?;
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
         ("", &["give one with --image"]),
         ("red --image small.png", &["`red`", "no prompt"]),
+        ("--negative red --image small.png", &["`red`", "no prompt"]),
         ("--image small.png --strength 0.5", &["--strength"]),
         ("--image small.png --mask small.png", &["--mask"]),
         (
@@ -141,6 +192,11 @@ fn what_cannot_be_enlarged() -> Outcome {
             "kind = \"edm\"\nsigma_data = 0.2\nsigma_min = 0.01\nsigma_max = 2.0",
             "kind = \"discrete\"",
             ["diffusion.kind", "edm"],
+        ),
+        (
+            "[data]",
+            "[condition]\nkind = \"text\"\nreader = { kind = \"words\", size = 5 }\n\n[data]",
+            ["condition.kind", "to enlarge"],
         ),
     ] {
         lab.write("bad.toml", SPEC)?;

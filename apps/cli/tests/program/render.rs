@@ -87,14 +87,44 @@ fn bad_meshes_and_numbers_are_named() -> Outcome {
     let lab = lab()?;
     lab.write("broken.obj", "v 0 0 0\nf 1 2 9\n")?;
     lab.write("empty.obj", "v 0 0 0\n")?;
-    for (arguments, words) in [
-        ("render nothing.obj", "`nothing.obj` does not exist"),
-        ("render broken.obj", "broken.obj"),
-        ("render empty.obj", "empty.obj"),
-        ("render square.obj --fov 180", "--fov 180"),
-        ("render square.obj --distance 0", "--distance 0"),
+    lab.write("nan.obj", "v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")?;
+    lab.write("text.glb", "no mesh")?;
+    lab.write("text.zip", "no archive")?;
+    lab.write("square.xyz", SQUARE)?;
+    let cases: [(&str, &[&str]); 14] = [
+        ("nothing.obj", &["`nothing.obj` does not exist"]),
+        ("pictures", &["pictures"]),
+        ("broken.obj", &["broken.obj", "face 1", "only 1"]),
+        ("empty.obj", &["empty.obj", "0 faces"]),
+        ("nan.obj", &["nan.obj"]),
+        ("text.glb", &["text.glb"]),
+        ("text.zip!a.obj", &["text.zip"]),
+        ("square.xyz", &["square.xyz"]),
+        ("square.obj --fov 180", &["--fov 180"]),
+        ("square.obj --distance 0", &["--distance 0"]),
+        ("square.obj --azimuth nan", &["--azimuth NaN"]),
+        ("square.obj -o pictures", &["`pictures` is a folder"]),
+        (
+            "square.obj --turntable 2 -o turn",
+            &["`turn` has no ending"],
+        ),
+        (
+            "square.obj --views 2 -o pictures",
+            &["`pictures`", "not empty"],
+        ),
+    ];
+    for (arguments, words) in cases {
+        lab.fails(&format!("render {arguments}"), 1, words)?;
+    }
+    for (arguments, word) in [
+        ("--size 0", "0"),
+        ("--size 5000", "4096"),
+        ("--views 0", "0"),
+        ("--light up", "45,60"),
+        ("--background pink", "#ff8000"),
+        ("--views 1 --split 1", "10,20"),
     ] {
-        lab.fails(arguments, 1, &[words])?;
+        lab.fails(&format!("render square.obj {arguments}"), 2, &[word])?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Wavefront's material libraries: Kd, d, Tr, map_Kd and map_d.
-//! Kd is taken as sRGB, as modelling tools show it; where a texture lies on black, white is meant.
+//! Kd is taken as sRGB, as modelling tools show it. Where there is a texture, its colours count alone, as in Blender,
+//! obj2gltf and Sweet Home 3D: Kd is then what an exporter left there. (The format's own text multiplies the two.)
 //! Leaves out all that shines, glows or bumps, and the scale and offset of textures.
 
 use std::sync::Arc;
@@ -108,9 +109,9 @@ impl Entry {
             .color_map
             .as_deref()
             .and_then(|name| load.texture(name));
-        let diffuse = match self.diffuse {
-            Some([0.0, 0.0, 0.0]) if colors.is_some() => [1.0; 3],
-            diffuse => diffuse.unwrap_or([1.0; 3]),
+        let diffuse = match colors {
+            Some(_) => [1.0; 3],
+            None => self.diffuse.unwrap_or([1.0; 3]),
         };
         let masked = self.opacity_map.as_deref();
         let mask = masked

@@ -1,5 +1,6 @@
 //! Wavefront OBJ out, with its MTL and a PNG for each texture, named after the OBJ.
-//! Numbers are written so that they come back to the bit; Kd and vertex colours as sRGB.
+//! Numbers are written so that they come back to the bit; Kd and vertex colours as sRGB. A texture carries the colour of
+//! its material in its pixels: readers do not agree on what Kd means beside one.
 //! Leaves out groups. The OBJ comes last, so that what it names is there.
 
 use std::fmt::Write as _;
@@ -8,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::MeshFileError;
-use crate::color::linear_to_srgb;
+use crate::color::{linear_to_srgb, srgb_to_linear};
 use crate::file::{write_atomic, write_atomic_bytes};
-use crate::image::Rgba;
+use crate::image::{ImageError, Rgba};
 use crate::image_file::write_rgba_png;
 use crate::mesh::Mesh;
 
@@ -62,23 +63,27 @@ fn material_names(mesh: &Mesh) -> Vec<String> {
 
 fn write_library(path: &Path, names: &[String], mesh: &Mesh) -> Result<(), MeshFileError> {
     let mut text = String::new();
-    let mut pictures: Vec<(Arc<Rgba>, PathBuf)> = Vec::new();
+    let mut pictures: Vec<(Arc<Rgba>, [f32; 3], PathBuf)> = Vec::new();
     for (name, material) in names.iter().zip(mesh.materials()) {
-        let [r, g, b] = material.base_color.map(linear_to_srgb);
+        let tint = material.base_color;
+        let [r, g, b] = match &material.texture {
+            Some(_) => [1.0; 3],
+            None => tint.map(linear_to_srgb),
+        };
         let alpha = material.alpha;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "newmtl {name}\nKd {r} {g} {b}\nd {alpha}");
         let Some(texture) = &material.texture else {
             continue;
         };
-        let known = pictures.iter().find(|(p, _)| Arc::ptr_eq(p, texture));
-        let picture = match known {
-            Some((_, picture)) => picture.clone(),
+        let is_known = |(p, t, _): &&(_, _, _)| Arc::ptr_eq(p, texture) && *t == tint;
+        let picture = match pictures.iter().find(is_known) {
+            Some((_, _, picture)) => picture.clone(),
             None => {
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy();
                 let picture = path.with_file_name(format!("{stem}_{}.png", pictures.len()));
-                write_rgba_png(&picture, texture)?;
-                pictures.push((Arc::clone(texture), picture.clone()));
+                write_rgba_png(&picture, &tinted(texture, tint)?)?;
+                pictures.push((Arc::clone(texture), tint, picture.clone()));
                 picture
             }
         };
@@ -88,6 +93,18 @@ fn write_library(path: &Path, names: &[String], mesh: &Mesh) -> Result<(), MeshF
         }
     }
     Ok(write_atomic_bytes(path, text.as_bytes())?)
+}
+
+/// The texture under glass of a linear colour.
+fn tinted(texture: &Rgba, tint: [f32; 3]) -> Result<Rgba, ImageError> {
+    let mut pixels = texture.rgba().to_vec();
+    if tint != [1.0; 3] {
+        for (i, byte) in pixels.iter_mut().enumerate().filter(|(i, _)| i % 4 < 3) {
+            let light = srgb_to_linear(f32::from(*byte) / 255.0) * tint[i % 4];
+            *byte = (255.0 * linear_to_srgb(light)).round() as u8;
+        }
+    }
+    Rgba::new(texture.width(), texture.height(), pixels)
 }
 
 fn write_tables(w: &mut dyn io::Write, mesh: &Mesh) -> io::Result<()> {

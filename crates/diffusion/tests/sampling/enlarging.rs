@@ -68,7 +68,7 @@ fn the_rest_is_drawn_around_what_is_seen() {
 #[test]
 fn the_network_is_told_how_much_noise_there_is() {
     assert_eq!(
-        [0.0, 0.15, 0.3].map(|noise| TASK.label(noise)),
+        [0.0, 0.15, 0.3].map(|noise| TASK.level(noise)),
         [0, 500, 1000]
     );
 }

@@ -73,7 +73,23 @@ impl Layout {
             .collect()
     }
 
-    /// Pairs, or single pixels, of a row of the output.
+    /// How far from where a row of sums begins each pair, or single pixel, of the outputs of
+    /// `images` lies, each of which is `image` items: bytes.
+    fn walk(&self, images: usize, image: usize) -> Vec<usize> {
+        let row = self.pitch * (4 / self.depth);
+        let of_row = |start: usize| (0..self.steps()).map(move |step| start + 4 * step);
+        (0..images)
+            .flat_map(|i| (0..self.window.output[0]).map(move |y| 4 * i * image + y * row))
+            .flat_map(of_row)
+            .collect()
+    }
+
+    /// Pairs, or single pixels, of the output.
+    fn gradients(&self) -> usize {
+        self.window.output[0] * self.steps()
+    }
+
+    /// The same of one row of it.
     fn steps(&self) -> usize {
         self.window.output[1].div_ceil(self.depth)
     }
@@ -101,11 +117,13 @@ pub(crate) fn weight_gradient(
         outputs * window.pixels(),
     );
     assert!(images.len() == batch * image && grad.len() == batch * result);
-    let order = Order::Vectors(width(outputs));
-    let steps = window.output[0] * layout.steps();
-    let lens = [layout.len(inputs), order.len(outputs, steps)];
+    let width = width(outputs);
+    let panels = outputs.div_ceil(width);
+    let panel = width * layout.gradients();
+    let lens = [layout.len(inputs), panels * panel];
     let group = (GROUP_ITEMS / (lens[0] + lens[1])).clamp(1, batch);
-    let columns = order.len(outputs, 1);
+    let walk = layout.walk(group, lens[0]);
+    let columns = panels * width;
     let sums_len = n_rows.next_multiple_of(ROWS) * columns;
     with_scratch(sums_len + group * (lens[0] + lens[1]), |items| {
         let (sums, packed) = items.split_at_mut(sums_len);
@@ -115,9 +133,9 @@ pub(crate) fn weight_gradient(
         for first in (0..batch).step_by(group) {
             let count = group.min(batch - first);
             let (x_items, dy_items) = (SharedItems::of(x), SharedItems::of(dy));
-            parallel::for_each(2 * count, |job| {
-                let i = job / 2;
-                if job % 2 == 0 {
+            parallel::for_each(count * (1 + panels), |job| {
+                let (i, part) = (job / (1 + panels), job % (1 + panels));
+                if part == panels {
                     let to = x_items.part(i * lens[0], lens[0]);
                     let image = &images[(first + i) * image..][..image];
                     with_scratch(window.input[0] * window.input[1] + LANES, |plane| {
@@ -129,17 +147,19 @@ pub(crate) fn weight_gradient(
                         });
                     });
                 } else {
-                    let to = dy_items.part(i * lens[1], lens[1]);
-                    let grad = &grad[(first + i) * result..][..result];
-                    pack_gradient(isa, grad, outputs, layout, order, to);
+                    let channel = part * width;
+                    let n = width.min(outputs - channel);
+                    let from = (first + i) * result + channel * window.pixels();
+                    let grad = &grad[from..][..n * window.pixels()];
+                    let to = dy_items.part((part * count + i) * panel, panel);
+                    pack_gradient(isa, grad, n, layout, to);
                 }
             });
             parallel::for_each(n_rows.div_ceil(JOB_ROWS), |job| {
                 isa.run(Sums {
-                    layout,
                     x: &x[..count * lens[0]],
                     dy: &dy[..count * lens[1]],
-                    count,
+                    walk: &walk[..count * layout.gradients()],
                     fresh: first == 0,
                     first_row: job * JOB_ROWS,
                     offsets: &offsets[job * JOB_ROWS..n_rows.min((job + 1) * JOB_ROWS)],
@@ -164,16 +184,10 @@ pub(crate) fn weight_gradient(
     })
 }
 
-/// Packs the gradient of one image so that sixteen channels are a vector.
-fn pack_gradient(
-    isa: Isa,
-    grad: &[f32],
-    outputs: usize,
-    layout: Layout,
-    order: Order,
-    to: &mut [u32],
-) {
+/// Packs the gradient of one image, up to a panel of channels, so that sixteen channels are a vector.
+fn pack_gradient(isa: Isa, grad: &[f32], outputs: usize, layout: Layout, to: &mut [u32]) {
     let [height, width] = layout.window.output;
+    let order = Order::Vectors(to.len() / layout.gradients());
     let even = layout.steps() * layout.depth;
     let mut pack = |grad: &[f32]| {
         let matrix = Matrix::new(grad, [outputs, height * even]);
@@ -271,11 +285,10 @@ impl Layout {
 /// Adds what a few images give to the sums of some rows, a row being an input channel at a tap:
 /// `[rows][columns]`.
 struct Sums<'a> {
-    layout: Layout,
     x: &'a [u32],
     dy: &'a [u32],
-    /// Images.
-    count: usize,
+    /// How `x` is walked through, from where a row begins.
+    walk: &'a [usize],
     /// Whether there are no sums yet.
     fresh: bool,
     first_row: usize,
@@ -285,72 +298,42 @@ struct Sums<'a> {
     to: Shared,
 }
 
-/// How a tile walks over the pixels: bytes of the broadcast operand from image to image and from row
-/// to row, and the items of the other operand of an image.
-#[derive(Clone, Copy)]
-struct Pixels {
-    image_bytes: usize,
-    image_items: usize,
-    rows: usize,
-    row_bytes: usize,
-    steps: usize,
-    width: usize,
-}
-
 impl Job for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let Self {
-            layout,
-            outputs,
-            count,
-            ..
+            walk, x, outputs, ..
         } = self;
         let width = width(outputs);
-        let bytes = 4 / L::DEPTH;
-        let rows = layout.window.output[0];
-        let pixels = Pixels {
-            image_bytes: self.x.len() / count * 4,
-            image_items: self.dy.len() / count,
-            rows,
-            row_bytes: layout.pitch * bytes,
-            steps: layout.steps(),
-            width,
-        };
         let columns = outputs.div_ceil(width) * width;
-        let panel = width * rows * layout.steps();
-        let block = (BLOCK_STEPS / layout.steps()).max(1);
+        let reach = walk.iter().max().map_or(0, |last| last + 4);
+        let starts = self.offsets.iter().max().copied().unwrap_or(0);
+        assert!(starts + reach <= 4 * x.len());
         for first_column in (0..outputs).step_by(width) {
             let vectors = (outputs - first_column).min(width).div_ceil(LANES);
-            let b = &self.dy[first_column / width * panel..];
-            assert!((count - 1) * pixels.image_items + panel <= b.len());
-            let lines = count * rows;
-            for line in (0..lines).step_by(block) {
-                let lines = [line, lines.min(line + block)];
-                let fresh = self.fresh && line == 0;
+            let b = &self.dy[first_column * walk.len()..][..width * walk.len()];
+            for (block, walk) in walk.chunks(BLOCK_STEPS).enumerate() {
+                let b = &b[block * BLOCK_STEPS * width..][..walk.len() * width];
+                let walk = Steps {
+                    offsets: walk,
+                    width,
+                    fresh: self.fresh && block == 0,
+                    columns,
+                };
                 for (first, offsets) in self.offsets.chunks(ROWS).enumerate() {
                     // Rows after the last one repeat it; their sums are not wanted.
                     let n = offsets.len();
-                    let offsets: [usize; ROWS] = std::array::from_fn(|r| offsets[r.min(n - 1)]);
-                    let farthest = offsets.iter().max().copied().unwrap_or(0);
-                    let in_image = (rows - 1) * pixels.row_bytes + 4 * pixels.steps;
-                    assert!(farthest + in_image <= pixels.image_bytes);
-                    let x = self.x.as_ptr().cast::<u8>();
-                    let a = offsets.map(|offset| x.wrapping_add(offset));
+                    let x = x.as_ptr().cast::<u8>();
+                    let a: [*const u8; ROWS] =
+                        std::array::from_fn(|r| x.wrapping_add(offsets[r.min(n - 1)]));
                     for row in (0..n).step_by(L::TILE_ROWS) {
                         let row_of_sums = self.first_row + first * ROWS + row;
                         let to = self.to.at(row_of_sums * columns + first_column);
-                        let walk = Lines {
-                            pixels,
-                            lines,
-                            fresh,
-                            columns,
-                        };
                         // SAFETY: jobs only run for a set that the processor has; the walks stay
-                        // within the packs, as asserted; the sums are padded to whole tiles, and
-                        // each job has its own rows of them.
+                        // within the packs, as asserted and sliced; the sums are padded to whole
+                        // tiles, and each job has its own rows of them.
                         unsafe { tiles::<L>(&a[row..], (b.as_ptr(), vectors), walk, to) };
                     }
                 }
@@ -359,11 +342,13 @@ impl Job for Sums<'_> {
     }
 }
 
-/// The part of a walk that a tile makes at once: rows of pixels, counted through all images.
+/// The part of a walk that a tile makes at once.
 #[derive(Clone, Copy)]
-struct Lines {
-    pixels: Pixels,
-    lines: [usize; 2],
+struct Steps<'a> {
+    /// Bytes from the beginning of a row.
+    offsets: &'a [usize],
+    /// Items of the gradients from step to step.
+    width: usize,
     /// Whether there are no sums yet.
     fresh: bool,
     /// Sums from row to row.
@@ -378,7 +363,7 @@ struct Lines {
 unsafe fn tiles<L: Lanes>(
     a: &[*const u8],
     (b, vectors): (*const u32, usize),
-    walk: Lines,
+    walk: Steps<'_>,
     to: *mut f32,
 ) {
     // SAFETY: the caller's promise.
@@ -409,51 +394,37 @@ unsafe fn tiles<L: Lanes>(
 unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     a: &[*const u8],
     b: *const u32,
-    walk: Lines,
+    walk: Steps<'_>,
     to: *mut f32,
 ) {
-    let Lines {
-        pixels,
-        lines,
-        fresh,
-        columns,
-    } = walk;
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[L::zero(); V]; R];
-        if !fresh {
+        if !walk.fresh {
             for r in 0..R {
                 for v in 0..V {
-                    sums[r][v] = L::load_sum(to.add(r * columns + v * LANES));
+                    sums[r][v] = L::load_sum(to.add(r * walk.columns + v * LANES));
                 }
             }
         }
         let starts: [*const u8; R] = std::array::from_fn(|r| a[r]);
-        let (mut image, mut row) = (lines[0] / pixels.rows, lines[0] % pixels.rows);
-        for _ in lines[0]..lines[1] {
-            let offset = image * pixels.image_bytes + row * pixels.row_bytes;
-            let mut b = b.add(image * pixels.image_items + row * pixels.steps * pixels.width);
-            for step in 0..pixels.steps {
-                let mut vectors = [L::load(b); V];
-                for v in 1..V {
-                    vectors[v] = L::load(b.add(v * LANES));
-                }
-                for r in 0..R {
-                    let value = L::splat(starts[r].add(offset + 4 * step).cast());
-                    for v in 0..V {
-                        sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
-                    }
-                }
-                b = b.add(pixels.width);
+        let mut b = b;
+        for &offset in walk.offsets {
+            let mut vectors = [L::load(b); V];
+            for v in 1..V {
+                vectors[v] = L::load(b.add(v * LANES));
             }
-            row += 1;
-            if row == pixels.rows {
-                (image, row) = (image + 1, 0);
+            for r in 0..R {
+                let value = L::splat(starts[r].add(offset).cast());
+                for v in 0..V {
+                    sums[r][v] = L::dot(sums[r][v], value, vectors[v]);
+                }
             }
+            b = b.add(walk.width);
         }
         for r in 0..R {
             for v in 0..V {
-                L::store_sum(sums[r][v], to.add(r * columns + v * LANES));
+                L::store_sum(sums[r][v], to.add(r * walk.columns + v * LANES));
             }
         }
     }

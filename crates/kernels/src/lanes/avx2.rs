@@ -1,11 +1,13 @@
 //! AVX2 with FMA: two registers for sixteen lanes.
 
+use std::arch::asm;
 use std::arch::x86_64::{
     __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::{F32s, LANES, Lanes};
+use super::{F32s, LANES, Lanes, ROWS, VECTORS};
+use crate::tile::{Sink, Walk};
 
 /// f32 products.
 #[derive(Clone, Copy)]
@@ -105,4 +107,85 @@ impl Lanes for Avx2 {
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES] {
         bytemuck::cast(values[0])
     }
+
+    /// Twice three registers are twelve chains of sums, where three times two would be eight, each
+    /// of which waits for its last product.
+    #[inline(always)]
+    unsafe fn four_rows(
+        a: *const u32,
+        [x, y, z]: [*const u32; VECTORS],
+        walk: Walk<'_>,
+        sink: &mut impl Sink<Self>,
+        row: usize,
+    ) {
+        // SAFETY: as above; a half of a vector is eight items.
+        unsafe {
+            let left = sums(a, [x, x.add(8), y], walk);
+            for r in 0..4 {
+                sink.put(row + r, 0, [left[r][0], left[r][1]]);
+            }
+            let right = sums(a, [y.add(8), z, z.add(8)], walk);
+            for r in 0..4 {
+                sink.put(row + r, 1, [left[r][2], right[r][0]]);
+                sink.put(row + r, 2, [right[r][1], right[r][2]]);
+            }
+        }
+    }
+}
+
+/// Sums of four rows of panel `a` times three registers.
+///
+/// A step is in assembly, as it takes all sixteen registers: compilers want one more and move sums
+/// to memory and back.
+///
+/// # Safety
+/// The processor has AVX2 and FMA; `a` and each of `b` are good for the walk.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn sums(mut a: *const u32, b: [*const u32; 3], walk: Walk<'_>) -> [[__m256; 3]; 4] {
+    // Twelve names: an array would live in memory.
+    let [mut p0, mut p1, mut p2] = [_mm256_setzero_ps(); 3];
+    let [mut q0, mut q1, mut q2] = [_mm256_setzero_ps(); 3];
+    let [mut r0, mut r1, mut r2] = [_mm256_setzero_ps(); 3];
+    let [mut s0, mut s1, mut s2] = [_mm256_setzero_ps(); 3];
+    let mut start = 0;
+    for _ in 0..walk.planes {
+        for &tap in walk.taps {
+            // SAFETY: the caller's promise; nothing but the sums is changed.
+            unsafe {
+                asm!(
+                    "vmovups {x}, [{bx} + 4 * {at}]",
+                    "vmovups {y}, [{by} + 4 * {at}]",
+                    "vmovups {z}, [{bz} + 4 * {at}]",
+                    "vbroadcastss {v}, [{a}]",
+                    "vfmadd231ps {p0}, {v}, {x}",
+                    "vfmadd231ps {p1}, {v}, {y}",
+                    "vfmadd231ps {p2}, {v}, {z}",
+                    "vbroadcastss {v}, [{a} + 4]",
+                    "vfmadd231ps {q0}, {v}, {x}",
+                    "vfmadd231ps {q1}, {v}, {y}",
+                    "vfmadd231ps {q2}, {v}, {z}",
+                    "vbroadcastss {v}, [{a} + 8]",
+                    "vfmadd231ps {r0}, {v}, {x}",
+                    "vfmadd231ps {r1}, {v}, {y}",
+                    "vfmadd231ps {r2}, {v}, {z}",
+                    "vbroadcastss {v}, [{a} + 12]",
+                    "vfmadd231ps {s0}, {v}, {x}",
+                    "vfmadd231ps {s1}, {v}, {y}",
+                    "vfmadd231ps {s2}, {v}, {z}",
+                    a = in(reg) a, at = in(reg) start + tap,
+                    bx = in(reg) b[0], by = in(reg) b[1], bz = in(reg) b[2],
+                    x = out(ymm_reg) _, y = out(ymm_reg) _, z = out(ymm_reg) _, v = out(ymm_reg) _,
+                    p0 = inout(ymm_reg) p0, p1 = inout(ymm_reg) p1, p2 = inout(ymm_reg) p2,
+                    q0 = inout(ymm_reg) q0, q1 = inout(ymm_reg) q1, q2 = inout(ymm_reg) q2,
+                    r0 = inout(ymm_reg) r0, r1 = inout(ymm_reg) r1, r2 = inout(ymm_reg) r2,
+                    s0 = inout(ymm_reg) s0, s1 = inout(ymm_reg) s1, s2 = inout(ymm_reg) s2,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+            a = a.wrapping_add(ROWS);
+        }
+        start += walk.plane;
+    }
+    [[p0, p1, p2], [q0, q1, q2], [r0, r1, r2], [s0, s1, s2]]
 }

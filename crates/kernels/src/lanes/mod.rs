@@ -13,6 +13,8 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::{Avx512, Avx512Bf16};
 pub(crate) use portable::Portable;
 
+use crate::tile::{Sink, Walk, part};
+
 /// Pixels or columns in one vector.
 pub(crate) const LANES: usize = 16;
 /// Rows in one panel of the operand that is broadcast.
@@ -64,6 +66,24 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
 
     /// Rounds neighbours on the summed axis to items: 16 of the values, or all 32.
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES];
+
+    /// Four rows of panel `a` times three vectors, given to `sink` as those from `row` on.
+    ///
+    /// # Safety
+    /// `a` and each of `b` are good for the walk.
+    #[inline(always)]
+    unsafe fn four_rows(
+        a: *const u32,
+        b: [*const u32; VECTORS],
+        walk: Walk<'_>,
+        sink: &mut impl Sink<Self>,
+        row: usize,
+    ) {
+        for (v, b) in b.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { part::<Self, 4, 1>(a, [b], walk, sink, [row, v]) };
+        }
+    }
 
     /// Pairs of values, number `at` of those that begin at `from`: all first, and all second values.
     /// `from` must be good for all of them.

@@ -1,4 +1,4 @@
-//! The parts of a mesh that share no vertex, and the largest of them.
+//! The parts of a mesh that share no vertex, and those that are more than dust.
 //! Leaves out parts that only touch, or lie inside each other.
 
 use dreamsmith_base::{Mesh, MeshError, MeshParts};
@@ -13,6 +13,8 @@ pub struct Component {
     pub faces: Vec<u32>,
     /// The area of all of them.
     pub area: f64,
+    /// What they enclose, if they are closed; below 0 if they look inwards.
+    pub volume: f64,
 }
 
 /// The connected parts, the largest by area first.
@@ -26,10 +28,12 @@ pub fn components(mesh: &Mesh) -> Vec<Component> {
             parts.push(Component {
                 faces: Vec::new(),
                 area: 0.0,
+                volume: 0.0,
             });
         }
         let [a, b, c] = mesh.triangle(face).map(|v| v.as_dvec3());
         parts[index].area += (b - a).cross(c - a).length() / 2.0;
+        parts[index].volume += a.dot(b.cross(c)) / 6.0;
         parts[index].faces.push(face as u32);
     }
     // The sort is stable: of two equal parts the one with the first face comes first.
@@ -37,12 +41,21 @@ pub fn components(mesh: &Mesh) -> Vec<Component> {
     parts
 }
 
-/// The part with the most area, alone.
-pub fn largest_component(mesh: Mesh) -> Result<Mesh, SurfaceError> {
-    match components(&mesh).as_slice() {
-        [largest, _, ..] => Ok(with_faces(&mesh, &largest.faces)?),
-        _ => Ok(mesh),
+/// The parts of a closed mesh that enclose at least the share `least` of what the largest encloses.
+pub fn without_dust(mesh: Mesh, least: f64) -> Result<Mesh, SurfaceError> {
+    let parts = components(&mesh);
+    let largest = parts.iter().map(|part| part.volume).fold(0.0, f64::max);
+    let kept = |part: &&Component| part.volume >= least * largest;
+    let mut faces: Vec<u32> = parts
+        .iter()
+        .filter(kept)
+        .flat_map(|part| part.faces.iter().copied())
+        .collect();
+    if faces.len() == mesh.faces().len() {
+        return Ok(mesh);
     }
+    faces.sort_unstable();
+    Ok(with_faces(&mesh, &faces)?)
 }
 
 /// Some faces of a mesh with the vertices they use and what these carry, both in their old order.
@@ -92,10 +105,12 @@ fn pick<T: Copy>(values: &[T], chosen: &[u32]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shapes::solid;
     use super::*;
+    use glam::Vec3;
 
     #[test]
-    fn the_largest_part_keeps_what_it_carries() {
+    fn parts_are_told_apart_with_what_they_carry() {
         let corners = |size: f32| [[0.0, 0.0, 0.0], [size, 0.0, 0.0], [0.0, size, 0.0]];
         let mesh = MeshParts {
             verts: [[[9.0; 3]].as_slice(), &corners(1.0), &corners(2.0)].concat(),
@@ -117,13 +132,30 @@ mod tests {
             ([0].as_slice(), 0.5)
         );
 
-        let largest = largest_component(mesh).unwrap();
-        assert_eq!(largest.verts(), corners(2.0));
-        assert_eq!(largest.faces(), [[0, 1, 2], [0, 2, 1]]);
-        assert_eq!(largest.colors(), [[4.0; 3], [5.0; 3], [6.0; 3]]);
+        let chosen = with_faces(&mesh, &[1, 2]).unwrap();
+        assert_eq!(chosen.verts(), corners(2.0));
+        assert_eq!(chosen.faces(), [[0, 1, 2], [0, 2, 1]]);
+        assert_eq!(chosen.colors(), [[4.0; 3], [5.0; 3], [6.0; 3]]);
         assert_eq!(
-            (largest.material_of(0), largest.material_of(1)),
+            (chosen.material_of(0), chosen.material_of(1)),
             (Some(1), Some(0))
         );
+    }
+
+    #[test]
+    fn dust_is_dropped_and_small_parts_stay() {
+        // Balls with radii 0.5, 0.25 and 0.05: volumes 1, 1/8 and 1/1000.
+        let balls = [(-0.4, 0.5), (0.5, 0.25), (0.9, 0.05)];
+        let distance = |p: Vec3| {
+            let to = balls.map(|(x, radius)| p.distance(Vec3::X * x) - radius);
+            to.into_iter().fold(f32::INFINITY, f32::min)
+        };
+        let mesh = solid(64, distance);
+        let left = |least| components(&without_dust(mesh.clone(), least).unwrap()).len();
+        assert_eq!([1e-4, 0.01, 0.2, 1.0].map(left), [3, 2, 1, 1]);
+        let ball = without_dust(mesh.clone(), 0.2).unwrap();
+        // The facets lie inside the sphere: 1 % at radii of 16 cells.
+        let volume = 4.0 / 3.0 * std::f64::consts::PI * 0.125;
+        assert!((ball.signed_volume() / volume - 1.0).abs() < 0.01);
     }
 }

@@ -63,6 +63,25 @@ impl Lattice {
         self.low + (self.high - self.low) * (cells / self.cells as f32)
     }
 
+    /// The edges of a cell.
+    pub fn cell_size(&self) -> Vec3 {
+        (self.high - self.low) / self.cells as f32
+    }
+
+    /// How many cells away from the least corner a point is; points outside count to the nearest one.
+    pub(super) fn place(&self, point: Vec3) -> Vec3 {
+        let most = Vec3::splat(self.cells as f32);
+        ((point - self.low) / self.cell_size()).clamp(Vec3::ZERO, most)
+    }
+
+    /// The number of the lattice's point next to a point of the box.
+    pub(super) fn nearest(&self, point: Vec3) -> Option<usize> {
+        let is_in_box = point.cmpge(self.low).all() && point.cmple(self.high).all();
+        let UVec3 { x, y, z } = self.place(point).round().as_uvec3();
+        let side = self.side();
+        is_in_box.then_some((z as usize * side + y as usize) * side + x as usize)
+    }
+
     /// The values of a field at all points.
     pub fn sample(&self, field: impl Fn(Vec3) -> f32 + Sync) -> Vec<f32> {
         let points = (0..self.n_points()).into_par_iter();
@@ -83,6 +102,10 @@ mod tests {
         assert_eq!(lattice.point(26), corners[1]);
         assert_eq!(lattice.point(1), Vec3::new(0.0, 0.0, 2.0));
         assert_eq!(lattice.point(3), Vec3::new(-1.0, 1.5, 2.0));
+        assert_eq!(lattice.cell_size(), Vec3::new(1.0, 1.5, 0.25));
+        assert_eq!(lattice.nearest(Vec3::new(-0.9, 1.4, 2.1)), Some(3));
+        assert_eq!(lattice.nearest(corners[1]), Some(26));
+        assert_eq!(lattice.nearest(corners[1] + 0.1), None);
         assert_eq!(lattice.sample(|p| p.z)[9], 2.25);
     }
 

@@ -14,8 +14,9 @@ mod quadric;
 #[cfg(test)]
 mod shapes;
 mod topology;
+mod volume;
 
-pub use components::{Component, components, largest_component};
+pub use components::{Component, components, without_dust};
 pub use decimate::decimate;
 pub use distance::{Chamfer, chamfer};
 pub use isosurface::{Inside, isosurface};
@@ -23,6 +24,7 @@ pub use lattice::{Lattice, MAX_CELLS};
 pub use nearest::NearestSurface;
 pub use paint::{paint, vertex_normals};
 pub use topology::Topology;
+pub use volume::Volume;
 
 use dreamsmith_base::MeshError;
 

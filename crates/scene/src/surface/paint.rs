@@ -5,12 +5,15 @@ use dreamsmith_base::{Mesh, MeshError};
 use glam::Vec3;
 
 /// Colours all vertices at once, so that a network can answer in batches: `color` gets the positions and normals
-/// `[V, 3]` and returns as many linear RGB colours.
+/// `[V, 3]`, the mesh's own or else those of its faces, and returns as many linear RGB colours.
 pub fn paint(
     mesh: Mesh,
     color: impl FnOnce(&[[f32; 3]], &[[f32; 3]]) -> Vec<[f32; 3]>,
 ) -> Result<Mesh, MeshError> {
-    let normals = vertex_normals(&mesh);
+    let normals = match mesh.normals() {
+        [] => vertex_normals(&mesh),
+        own => own.to_vec(),
+    };
     let mut parts = mesh.into_parts();
     // No colours at all would be a good mesh too; the count that is wrong is named here.
     let colors = color(&parts.verts, &normals);

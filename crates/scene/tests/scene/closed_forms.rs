@@ -3,99 +3,21 @@
 use std::error::Error;
 
 use dreamsmith_base::{Camera, Lens, Radians};
-use dreamsmith_scene::background::{Background, BackgroundSpec};
-use dreamsmith_scene::bound::SceneCube;
-use dreamsmith_scene::field::{Appearance, Field, Geometry};
-use dreamsmith_scene::model::{Model, Sampling};
-use dreamsmith_scene::occupancy::{Occupancy, OccupancySpec};
+use dreamsmith_scene::model::Sampling;
 use dreamsmith_scene::render::{Extent, Frame, render};
-use dreamsmith_scene::samples::Samples;
-use dreamsmith_scene::spec::MarchSpec;
 use glam::Vec3;
 
-/// A density in closed form, of one colour.
-struct Known {
-    density: fn(Vec3) -> f32,
-    slope: fn(Vec3) -> Vec3,
-}
+use crate::known_field::{COLOR, Known, everywhere};
 
-const COLOR: [f32; 3] = [0.25, 0.5, 0.75];
-
-impl Field for Known {
-    fn geometry(&self, points: &[[f32; 3]]) -> Geometry {
-        let density = points.iter().map(|p| (self.density)(Vec3::from(*p)));
-        Geometry {
-            density: density.collect(),
-            saved: vec![],
-        }
-    }
-
-    fn appearance(&self, samples: &Samples, _: &Geometry) -> Appearance {
-        Appearance {
-            color: COLOR.repeat(samples.len()),
-            saved: vec![],
-        }
-    }
-
-    fn backward(
-        &self,
-        _: &Samples,
-        _: (&Geometry, &Appearance),
-        _: &[f32],
-        _: &[f32],
-        _: &mut [Vec<f32>],
-    ) {
-    }
-
-    fn density_slope(&self, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
-        points
-            .iter()
-            .map(|p| (self.slope)(Vec3::from(*p)).into())
-            .collect()
-    }
-
-    fn weights(&self) -> Vec<(&'static str, &[f32])> {
-        vec![]
-    }
-
-    fn weights_mut(&mut self) -> Vec<&mut Vec<f32>> {
-        vec![]
-    }
-
-    fn set_step(&mut self, _: u64) {}
-}
-
-/// What a camera 4 in front of the box sees of `field`, whose world is twice as large as the box; `sampling` as given.
+/// What a camera 4 in front of the box sees of `field`; `sampling` as given.
 fn look(field: Known, sampling: Sampling) -> Result<Frame, Box<dyn Error>> {
-    let model = Model {
-        cube: SceneCube {
-            center: [0.0; 3],
-            half_side: 2.0,
-        },
-        background: Background::new(BackgroundSpec::Color { rgb: [1.0; 3] }, 0)?,
-        fields: vec![Box::new(field)],
-        sampling,
-    };
+    let model = field.model(sampling)?;
     Ok(render(&model, &camera()?, Extent::WithNormals))
 }
 
 fn camera() -> Result<Camera, Box<dyn Error>> {
     let lens = Lens::from_fov_x(Radians(0.2), [9, 9])?;
     Ok(Camera::orbit(Radians(0.0), Radians(0.0), 8.0, lens)?)
-}
-
-fn everywhere(diagonal_samples: u32) -> Sampling {
-    Sampling::Occupied {
-        grid: Occupancy::new(OccupancySpec {
-            resolution: 16,
-            ..OccupancySpec::default()
-        }),
-        march: MarchSpec {
-            diagonal_samples,
-            least_transmittance: 1e-7,
-            ..MarchSpec::default()
-        },
-    }
 }
 
 const MIDDLE: usize = 4 * 9 + 4;

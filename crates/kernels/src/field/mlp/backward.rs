@@ -4,7 +4,7 @@
 use crate::isa::Job;
 use crate::lanes::{LANES, Lanes, ROWS, VECTORS};
 use crate::matmul::width;
-use crate::pack::{Matrix, Order, Pack};
+use crate::pack::{Matrix, Order, Pack, sixteen};
 use crate::tile::{Sink, Walk, tile};
 
 use super::Layer;
@@ -177,10 +177,27 @@ fn add_product<L: Lanes>(
 /// Adds the sum of each row of `a` to `to`, if that is not empty.
 #[inline(always)]
 fn add_sums(a: Matrix<'_>, to: &mut [f32]) {
-    for (row, to) in to.iter_mut().enumerate() {
-        let values = &a.values[row * a.strides[0]..];
-        for i in 0..a.size[1] {
-            *to += values[i * a.strides[1]];
+    if to.is_empty() {
+        return;
+    }
+    let [rows, n] = a.size;
+    if a.strides[1] == 1 {
+        for (row, to) in to.iter_mut().enumerate() {
+            let (blocks, rest) = a.values[row * a.strides[0]..][..n].as_chunks::<LANES>();
+            // One sum for each lane: a single one would wait for each addition.
+            let mut sums = sixteen(rest);
+            for block in blocks {
+                for i in 0..LANES {
+                    sums[i] += block[i];
+                }
+            }
+            *to += sums.iter().sum::<f32>();
+        }
+    } else {
+        for values in a.values.chunks(a.strides[1]).take(n) {
+            for (to, value) in to.iter_mut().zip(&values[..rows]) {
+                *to += value;
+            }
         }
     }
 }

@@ -1,0 +1,95 @@
+//! From where a picture is to be seen: a word, or angles.
+
+use clap::{Args, ValueEnum};
+use dreamsmith_data::{CameraRecord, ViewWord};
+
+/// The angle of view that most pictures of objects have, in degrees, and how far away that is from an object of
+/// radius 1 that fills the picture.
+const FOV: f32 = 40.0;
+const MARGIN: f32 = 1.075;
+/// Above the ground, in degrees, where no angle is given.
+const ELEVATION: f32 = 20.0;
+
+/// A side of an object.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Side {
+    Front,
+    Side,
+    Back,
+    Overhead,
+}
+
+impl Side {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Front, Self::Side, Self::Back, Self::Overhead];
+
+    /// As captions call it.
+    pub fn word(self) -> ViewWord {
+        match self {
+            Self::Front => ViewWord::Front,
+            Self::Side => ViewWord::Side,
+            Self::Back => ViewWord::Back,
+            Self::Overhead => ViewWord::Overhead,
+        }
+    }
+
+    /// A camera that sees an object from there.
+    pub fn camera(self) -> CameraRecord {
+        let (azimuth, elevation) = match self {
+            Self::Front => (0.0, ELEVATION),
+            Self::Side => (90.0, ELEVATION),
+            Self::Back => (180.0, ELEVATION),
+            Self::Overhead => (0.0, 65.0),
+        };
+        CameraRecord {
+            azimuth,
+            elevation,
+            distance: MARGIN / (FOV.to_radians() / 2.0).sin(),
+            fov: FOV,
+        }
+    }
+}
+
+/// The camera, if the model was trained with one.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct View {
+    /// From where the object is seen
+    #[arg(long)]
+    view: Option<Side>,
+    /// The same in degrees from the front, to the right
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = parse_azimuth)]
+    azimuth: Option<f32>,
+    /// Degrees above the ground, -90 to 90
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = parse_elevation)]
+    elevation: Option<f32>,
+}
+
+impl View {
+    /// The camera that was asked for, if any was.
+    pub fn camera(&self) -> Option<CameraRecord> {
+        if self.view.is_none() && self.azimuth.is_none() && self.elevation.is_none() {
+            return None;
+        }
+        let usual = self.view.unwrap_or(Side::Front).camera();
+        Some(CameraRecord {
+            azimuth: self.azimuth.unwrap_or(usual.azimuth),
+            elevation: self.elevation.unwrap_or(usual.elevation),
+            ..usual
+        })
+    }
+}
+
+fn parse_azimuth(text: &str) -> Result<f32, String> {
+    parse(text, 3600.0)
+}
+
+fn parse_elevation(text: &str) -> Result<f32, String> {
+    parse(text, 90.0)
+}
+
+fn parse(text: &str, most: f32) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(degrees) if degrees.abs() <= most => Ok(degrees),
+        _ => Err(format!("expected degrees from -{most} to {most}")),
+    }
+}

@@ -1,0 +1,73 @@
+//! The program judges a model: a tower is trained, prompts are drawn, and the figures are written.
+
+use std::path::Path;
+
+use crate::lab::{Lab, Outcome};
+
+const PROMPTS: &str = "objects = [\"red\"]\nothers = [\"two 1\", \"lamp\"]\n";
+
+/// A model that reads texts, trained for a few steps, and what a tower is made from.
+fn lab() -> Outcome<Lab> {
+    let lab = crate::text::lab()?;
+    let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/text/bert");
+    lab.write(
+        "tower.toml",
+        format!(
+            "encoder = {encoder:?}\nsteps = 4\nbatch = 4\ndata = {{ dir = \"pictures\" }}\n\
+             [model]\nsample_size = 8\nblock_out_channels = [8, 8]\nprojection_dim = 12\n"
+        ),
+    )?;
+    lab.write("prompts.toml", PROMPTS)?;
+    lab.succeeds("train text.toml -o run")?;
+    lab.succeeds("train-tower tower.toml -o tower")?;
+    Ok(lab)
+}
+
+#[test]
+fn drawings_are_judged_beside_real_pictures() -> Outcome {
+    let lab = lab()?;
+    let ended = lab.succeeds(
+        "eval run/model --tower tower --prompts prompts.toml --real pictures --guidance 1,3 \
+         --threshold static:bound=1 -o figures.json --json",
+    )?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let rows = value["rows"].as_array().ok_or("no rows")?;
+    let names: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["pictures"].as_str())
+        .collect();
+    assert_eq!(names, ["real", "guidance 1", "guidance 3"]);
+    // Three prompts with four seeds each, of which one prompt is an object with a colour.
+    assert_eq!(rows[1]["recall_at_1"]["count"], 12);
+    assert_eq!(rows[1]["colour"]["count"], 4);
+    assert_eq!(rows[1]["view"]["count"], 4);
+    assert!(rows[1]["frechet"].as_f64().is_some_and(|fd| fd >= 0.0));
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
+    assert_eq!(written, value);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_judged_is_named() -> Outcome {
+    let lab = lab()?;
+    lab.write("one.toml", "others = [\"red\"]\n")?;
+    lab.write("odd.toml", "prompts = [\"red\"]\n")?;
+    for (arguments, word) in [
+        ("--tower tower --prompts one.toml", "fewer than two"),
+        ("--tower tower --prompts odd.toml", "odd.toml"),
+        ("--tower nowhere --prompts prompts.toml", "nowhere"),
+        ("--tower tower --prompts nothing.toml", "nothing.toml"),
+        (
+            "--tower tower --prompts prompts.toml --real nowhere",
+            "nowhere",
+        ),
+        (
+            "--tower tower --prompts prompts.toml --guidance nan",
+            "guidance",
+        ),
+    ] {
+        lab.fails(&format!("eval run/model {arguments}"), 1, &[word])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! What colour the object of a picture is called. The border of the picture is taken for the background.
+
+use dreamsmith_base::Image;
+use dreamsmith_base::color::srgb_to_linear;
+use dreamsmith_data::{NamedColor, color_distance};
+
+/// Pixels nearer than this in Oklab to the background belong to it: less than named colours differ,
+/// and more than the noise of a drawn background.
+const BACKGROUND_WITHIN: f32 = 0.08;
+
+/// The name that most pixels of the object have; `None` where there is no object, or none of its
+/// pixels has a clear name.
+pub fn object_color(picture: &Image) -> Option<NamedColor> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels: Vec<[f32; 3]> = picture
+        .rgb()
+        .chunks_exact(3)
+        .map(|p| [p[0], p[1], p[2]].map(|byte| srgb_to_linear(f32::from(byte) / 255.0)))
+        .collect();
+    let is_border = |i: usize| {
+        let (x, y) = (i % width, i / width);
+        x == 0 || y == 0 || x + 1 == width || y + 1 == height
+    };
+    let border: Vec<[f32; 3]> = (0..pixels.len())
+        .filter(|i| is_border(*i))
+        .map(|i| pixels[i])
+        .collect();
+    let median = |channel: usize| {
+        let mut values: Vec<f32> = border.iter().map(|pixel| pixel[channel]).collect();
+        values.sort_by(f32::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    };
+    let background = [0, 1, 2].map(median);
+    let mut votes = NamedColor::ALL.map(|_| 0);
+    for pixel in pixels {
+        if color_distance(pixel, background) < BACKGROUND_WITHIN {
+            continue;
+        }
+        let name = NamedColor::of(pixel);
+        if let Some(i) = NamedColor::ALL
+            .iter()
+            .position(|color| Some(*color) == name)
+        {
+            votes[i] += 1;
+        }
+    }
+    let (votes, color) = votes
+        .into_iter()
+        .zip(NamedColor::ALL)
+        .max_by_key(|(votes, _)| *votes)?;
+    (votes > 0).then_some(color)
+}
+
+/// The colour that a prompt names, if it names one.
+pub fn color_in(prompt: &str) -> Option<NamedColor> {
+    let mut words = prompt.split(|c: char| !c.is_alphabetic());
+    words.find_map(|word| {
+        NamedColor::ALL
+            .into_iter()
+            .find(|color| color.word() == word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_is_what_the_border_is_not() {
+        let mut rgb = vec![250; 3 * 16 * 16];
+        for y in 4..12 {
+            for x in 4..12 {
+                rgb[3 * (16 * y + x)..][..3].copy_from_slice(&[200, 20, 20]);
+            }
+        }
+        let picture = Image::new(16, 16, rgb).unwrap();
+        assert_eq!(object_color(&picture), Some(NamedColor::Red));
+        let empty = Image::new(16, 16, vec![120; 3 * 16 * 16]).unwrap();
+        assert_eq!(object_color(&empty), None);
+        assert_eq!(color_in("a red armchair"), Some(NamedColor::Red));
+        assert_eq!(color_in("a bored armchair"), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! How well a mesh agrees with the field it was taken from: silhouettes and depths, as some of the cameras see both.
+//! Leaves out colour.
+
+use dreamsmith_base::{Camera, CameraError, Mesh};
+use glam::Vec3;
+use rayon::prelude::*;
+
+use crate::model::Model;
+use crate::raster::{RasterError, Shading, Surface, fragments};
+use crate::render::{Extent, render};
+
+/// Cameras that are asked.
+const CAMERAS: usize = 8;
+/// The longest side of what they see.
+const SIDE: u32 = 128;
+/// Where only one of the two is, they differ by this part of the field's half side, and nowhere by more.
+const MOST: f32 = 0.1;
+
+/// What a field shows to some cameras.
+pub struct Sights {
+    half_side: f32,
+    sights: Vec<Sight>,
+}
+
+/// What a field shows to one camera.
+struct Sight {
+    camera: Camera,
+    /// The distance of what hides more than half of the light `[H W]`.
+    depth: Vec<Option<f32>>,
+}
+
+/// How well a mesh agrees with a field, over the pixels where either is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// What share of these pixels shows both.
+    pub mask_iou: f64,
+    /// How far the two are apart where both are, over the half side of the field's cube.
+    pub depth_error: f64,
+    /// The mean of both faults: where only one is, it counts as a tenth of the half side.
+    pub fault: f64,
+}
+
+impl Sights {
+    /// Looks at the field from some of `cameras`, evenly chosen.
+    pub fn new(model: &Model, cameras: &[Camera]) -> Result<Self, CameraError> {
+        let stride = cameras.len().div_ceil(CAMERAS).max(1);
+        let sights = cameras.iter().step_by(stride).map(|camera| {
+            let [width, height] = camera.lens().size();
+            let longest = width.max(height);
+            let reduced = |side: u32| match longest > SIDE {
+                true => (side * SIDE / longest).max(1),
+                false => side,
+            };
+            let camera = camera.resized([reduced(width), reduced(height)])?;
+            let frame = render(model, &camera, Extent::Color);
+            let there = frame.opacity.iter().zip(frame.depth);
+            let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(depth));
+            let depth = depth.collect();
+            Ok(Sight { camera, depth })
+        });
+        Ok(Self {
+            half_side: model.cube.half_side,
+            sights: sights.collect::<Result<_, CameraError>>()?,
+        })
+    }
+
+    /// Compares a mesh of the world with the field.
+    pub fn agreement(&self, mesh: &Mesh) -> Result<Agreement, RasterError> {
+        let surface = Surface::new(mesh, Shading::Flat);
+        let most = MOST * self.half_side;
+        let counts = self.sights.par_iter().map(|s| s.counts(&surface, most));
+        let counts = counts.collect::<Result<Vec<Counts>, _>>()?;
+        let mut sum = Counts::default();
+        for counts in counts {
+            sum.either += counts.either;
+            sum.both += counts.both;
+            sum.apart += counts.apart;
+        }
+        let (either, both) = (sum.either.max(1) as f64, sum.both as f64);
+        let apart = sum.apart / f64::from(self.half_side);
+        let alone = (sum.either - sum.both) as f64 * f64::from(MOST);
+        Ok(Agreement {
+            mask_iou: both / either,
+            depth_error: apart / both.max(1.0),
+            fault: (apart + alone) / either,
+        })
+    }
+}
+
+/// Pixels that show the field or the mesh, those that show both, and how far these are apart in all.
+#[derive(Default)]
+struct Counts {
+    either: usize,
+    both: usize,
+    apart: f64,
+}
+
+impl Sight {
+    fn counts(&self, surface: &Surface, most: f32) -> Result<Counts, RasterError> {
+        let found = fragments(surface, &self.camera)?;
+        let width = found.size[0] as usize;
+        let forwards: Vec3 = self.camera.direction();
+        let mut counts = Counts::default();
+        for (i, field) in self.depth.iter().enumerate() {
+            let mesh = (found.face_id[i] != u32::MAX).then(|| {
+                let (x, y) = ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5);
+                found.depth[i] / self.camera.ray(x, y).dir.dot(forwards)
+            });
+            counts.either += usize::from(field.is_some() || mesh.is_some());
+            if let (Some(field), Some(mesh)) = (field, mesh) {
+                counts.both += 1;
+                counts.apart += f64::from((field - mesh).abs().min(most));
+            }
+        }
+        Ok(counts)
+    }
+}

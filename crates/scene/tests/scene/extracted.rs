@@ -1,0 +1,88 @@
+//! The mesh of fields whose surface is known.
+
+use std::error::Error;
+use std::f64::consts::PI;
+
+use dreamsmith_base::{Camera, Lens, Radians};
+use dreamsmith_scene::extract::{ExtractError, ExtractSpec, Level, extract};
+use dreamsmith_scene::surface::Topology;
+use glam::Vec3;
+
+use crate::known_field::{Known, everywhere};
+
+const CELLS: ExtractSpec = ExtractSpec {
+    cells: 64,
+    level: Level::Agreeing,
+    least_part: 1e-3,
+    faces: 4000,
+};
+
+fn cameras() -> Result<Vec<Camera>, Box<dyn Error>> {
+    let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
+    let sides = [(0.0, 0.3), (1.6, -0.5), (3.1, 0.8), (4.7, 0.0)];
+    let camera =
+        |(azimuth, elevation)| Camera::orbit(Radians(azimuth), Radians(elevation), 7.0, lens);
+    Ok(sides.into_iter().map(camera).collect::<Result<_, _>>()?)
+}
+
+/// A shell between the radii 0.4 and 0.6 of the box, something in it that nobody sees, and a speck of dust.
+fn shell() -> Known {
+    Known {
+        density: |p| {
+            let r = p.length();
+            let is_dust = p.distance(Vec3::splat(0.8)) < 0.05;
+            if (0.4..0.6).contains(&r) || r < 0.2 || is_dust {
+                300.0
+            } else {
+                0.0
+            }
+        },
+        slope: |_| Vec3::ZERO,
+    }
+}
+
+#[test]
+fn a_shell_becomes_a_solid_ball_without_dust() -> Result<(), Box<dyn Error>> {
+    let found = extract(&shell().model(everywhere(256))?, &cameras()?, &CELLS)?;
+    let mesh = &found.mesh;
+    let topology = Topology::of(mesh);
+    assert_eq!((topology.open_edges, topology.components), (0, 1));
+    assert!(mesh.faces().len() <= CELLS.faces);
+    // In the world the radius is 1.2; the surface is within a third of a cell of 1/16, which is 2 % of it.
+    let volume = mesh.signed_volume() / (4.0 / 3.0 * PI * 1.2f64.powi(3));
+    assert!((volume - 1.0).abs() < 0.06, "{volume}");
+    assert!(found.agreement.mask_iou > 0.97, "{:?}", found.agreement);
+    for (vert, normal) in mesh.verts().iter().zip(mesh.normals()) {
+        let outward = Vec3::from(*vert).normalize().dot(Vec3::from(*normal));
+        assert!(outward > 0.9, "{outward}");
+    }
+    Ok(())
+}
+
+#[test]
+fn haze_has_its_surface_where_it_was_asked_for() -> Result<(), Box<dyn Error>> {
+    let haze = |level| {
+        let field = Known {
+            density: |p| 20.0 * (1.0 - p.length()).max(0.0),
+            slope: |_| Vec3::ZERO,
+        };
+        let spec = ExtractSpec {
+            level: Level::Opacity(level),
+            ..CELLS
+        };
+        extract(&field.model(everywhere(64))?, &cameras()?, &spec).map_err(Box::<dyn Error>::from)
+    };
+    // 1 - exp(-density / 32) is 0.2 at the density 7.14: at the radius 0.643 of the box.
+    let mesh = haze(0.2)?.mesh;
+    for vert in mesh.verts() {
+        let radius = Vec3::from(*vert).length() / 2.0;
+        assert!((radius - 0.643).abs() < 0.01, "{radius}");
+    }
+    let error = haze(0.9).err().ok_or("there is no such surface")?;
+    let thin = error.downcast_ref::<ExtractError>();
+    assert!(
+        matches!(thin, Some(ExtractError::Thin { most, .. }) if *most < 0.47),
+        "{error}"
+    );
+    Ok(())
+}
