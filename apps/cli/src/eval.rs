@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
-use crate::view::Side;
+use crate::view::Viewpoint;
 
 /// A list of prompts is text of a few kilobytes.
 const MAX_PROMPT_BYTES: u64 = 1 << 20;
@@ -174,11 +174,11 @@ impl Eval {
             .collect();
         let (codes, losses) = source.read(&plain)?;
         losses.iter().for_each(|loss| console.note(loss));
-        let drawings: Vec<(u64, usize, Option<Side>)> = (0..self.seeds)
+        let drawings: Vec<(u64, usize, Option<Viewpoint>)> = (0..self.seeds)
             .flat_map(|seed| {
                 let n_objects = prompts.objects.len();
                 (0..texts.len()).map(move |prompt| {
-                    let side = Side::ALL[seed as usize % Side::ALL.len()];
+                    let side = Viewpoint::ALL[seed as usize % Viewpoint::ALL.len()];
                     let view = (prompt < n_objects).then_some(side);
                     (seed, prompt, view)
                 })
@@ -201,7 +201,7 @@ impl Eval {
                 .iter()
                 .map(|(_, prompt, side)| Condition::Text {
                     text: Some(codes[*prompt].clone()),
-                    camera: side.map(Side::camera),
+                    camera: side.map(Viewpoint::camera),
                 })
                 .collect();
             request.sample.guidance.scale = scale;
@@ -219,7 +219,7 @@ impl Eval {
             let pictures = pictures?;
             let wanted = drawings.iter().map(|(_, prompt, side)| Wanted {
                 prompt: *prompt,
-                view: side.map(Side::word),
+                view: side.map(Viewpoint::word),
             });
             let wanted: Vec<Wanted> = wanted.collect();
             let row = panel.row(

@@ -82,7 +82,6 @@ struct Tables {
 struct Object<'a> {
     piece: &'a Piece,
     name: String,
-    held_out: bool,
     surface: Surface,
     /// The materials that make up most of it, if they have no texture.
     main: Vec<usize>,
@@ -211,7 +210,6 @@ impl Furniture {
         let mut object = Object {
             any_color: tables.rules.any_color(&name, &piece.category),
             name,
-            held_out,
             piece,
             surface: Surface::new(&mesh, Shading::default()),
             main: Vec::new(),

@@ -12,14 +12,14 @@ const ELEVATION: f32 = 20.0;
 
 /// A side of an object.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Side {
+pub enum Viewpoint {
     Front,
     Side,
     Back,
     Overhead,
 }
 
-impl Side {
+impl Viewpoint {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Front, Self::Side, Self::Back, Self::Overhead];
 
@@ -55,7 +55,7 @@ impl Side {
 pub struct View {
     /// From where the object is seen
     #[arg(long)]
-    view: Option<Side>,
+    view: Option<Viewpoint>,
     /// The same in degrees from the front, to the right
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = parse_azimuth)]
     azimuth: Option<f32>,
@@ -70,7 +70,7 @@ impl View {
         if self.view.is_none() && self.azimuth.is_none() && self.elevation.is_none() {
             return None;
         }
-        let usual = self.view.unwrap_or(Side::Front).camera();
+        let usual = self.view.unwrap_or(Viewpoint::Front).camera();
         Some(CameraRecord {
             azimuth: self.azimuth.unwrap_or(usual.azimuth),
             elevation: self.elevation.unwrap_or(usual.elevation),
