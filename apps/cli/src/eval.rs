@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, read_limited, write_atomic_bytes};
@@ -243,8 +243,12 @@ impl Eval {
         let name = self.prompts.display();
         let bytes = read_limited(&self.prompts, MAX_PROMPT_BYTES)?;
         let text = String::from_utf8(bytes).with_context(|| format!("`{name}` is no text"))?;
-        let prompts: Prompts =
-            toml::from_str(&text).with_context(|| format!("`{name}` is no list of prompts"))?;
+        let prompts: Prompts = toml::from_str(&text).map_err(|e| {
+            anyhow!(
+                "`{name}` is no list of prompts: {}",
+                e.message().replace('\n', ", ")
+            )
+        })?;
         if prompts.objects.len() + prompts.others.len() < 2 {
             bail!(
                 "`{name}` has fewer than two prompts; a picture must have something to choose among"

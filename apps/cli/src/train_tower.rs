@@ -18,7 +18,7 @@ const REPORT_EVERY: u64 = 50;
 /// Train the tower that judges a model's pictures
 #[derive(Args)]
 #[command(after_help = "Examples:
-  dreamsmith train-tower specs/tower.toml -o runs/tower
+  dreamsmith train-tower specs/eval/tower.toml -o runs/tower
   dreamsmith eval runs/base/model --tower runs/tower --prompts prompts.toml
 
 The pictures must not be those that the model was trained on: other views of the same objects.")]

@@ -37,13 +37,13 @@ fn transforms(lab: &Lab) -> Outcome<Value> {
 #[test]
 fn views_become_a_field_pictures_and_a_mesh() -> Outcome {
     let lab = lab()?;
-    // No cell is found empty before step 16; by step 60 there is something solid.
-    let arguments = "reconstruct views --steps 60 --cells 24 --faces 300 -o run";
+    // The rate rises for 50 steps; by step 120 there is something solid.
+    let arguments = "reconstruct views --steps 120 --cells 24 --faces 300 -o run";
     let ended = lab.succeeds(&format!("{arguments} --truth solid.obj --json"))?;
     let told: Value = serde_json::from_str(&ended.out)?;
     assert_eq!(
         (&told["finished"], &told["step"]),
-        (&json!(true), &json!(60))
+        (&json!(true), &json!(120))
     );
     assert_eq!(told["views"].as_array().map(Vec::len), Some(2));
     assert!(
@@ -70,7 +70,7 @@ fn views_become_a_field_pictures_and_a_mesh() -> Outcome {
     // A finished run has no steps left: only its mesh is made again.
     let again = lab.succeeds("reconstruct --resume run --cells 12 --faces 60")?;
     assert!(
-        again.out.contains("was finished: 60 steps"),
+        again.out.contains("was finished: 120 steps"),
         "{}",
         again.out
     );

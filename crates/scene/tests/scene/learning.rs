@@ -61,8 +61,8 @@ fn held_out_psnr(reconstruction: &Reconstruction) -> Result<f64, Box<dyn Error>>
 #[test]
 fn a_hash_field_learns_the_ball() -> Result<(), Box<dyn Error>> {
     let before = held_out_psnr(&learn(spec(1), 0)?)?;
-    let after = held_out_psnr(&learn(spec(150), 150)?)?;
-    // Of a grid of 16 cells the edges of ball and colours stay soft: 22 dB.
+    let after = held_out_psnr(&learn(spec(200), 200)?)?;
+    // Of a grid of 16 cells the edges of ball and colours stay soft. The rate rises for the first 50 steps.
     assert!(before < 12.0 && after > 20.0, "{before} {after}");
     Ok(())
 }
