@@ -12,7 +12,7 @@ use crate::parallel;
 use crate::scratch::{Shared, SharedItems, filled, with_scratch};
 
 /// Items of packed images that are worked on together.
-const GROUP_ITEMS: usize = 128 << 10;
+const GROUP_ITEMS: usize = 192 << 10;
 /// Steps whose gradients stay in the first-level cache while all rows of a job use them.
 const BLOCK_STEPS: usize = 128;
 /// Rows of sums that make a job.
