@@ -33,6 +33,7 @@ pub mod schedule;
 pub mod scheduler_config;
 pub mod spacing;
 pub mod spec;
+mod spec_check;
 pub mod text;
 pub mod threshold;
 pub mod timestep_sampling;

@@ -10,18 +10,16 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use dreamsmith_base::read_limited;
 use dreamsmith_data::{Batch, Dataset, Shuffler, ViewWord};
 use dreamsmith_nets::{ImageTower, ImageTowerConfig, NetError, Precision, TextEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::eval::Share;
 use crate::optimizer::{LearningRate, OptimizerSpec, clip_by_global_norm, first_not_finite};
-use crate::spec::{DataSpec, SpecError, expect, positive};
+use crate::spec::{DataSpec, SpecError, parse_toml, read_text};
+use crate::spec_check::{expect, positive};
 use crate::train_error::TrainError;
 
-/// A spec file is text of a few kilobytes; more is somebody's mistake.
-const MAX_SPEC_BYTES: u64 = 1 << 20;
 /// Captions that are read at once.
 const AT_ONCE: usize = 256;
 
@@ -75,12 +73,8 @@ impl Default for TowerSpec {
 impl TowerSpec {
     /// Reads and checks a spec file.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let bytes = read_limited(path, MAX_SPEC_BYTES)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let spec: Self = toml::from_str(&text).map_err(|e| SpecError::Toml {
-            name: path.display().to_string(),
-            message: e.to_string().trim_end().replace('\n', ", "),
-        })?;
+        let (name, text) = read_text(path)?;
+        let spec: Self = parse_toml(&name, &text)?;
         expect("steps", spec.steps, "1 or more", spec.steps > 0)?;
         expect("batch", spec.batch, "2 or more", spec.batch > 1)?;
         positive("temperature", spec.temperature)?;
