@@ -55,6 +55,18 @@ pub(crate) unsafe fn filled(len: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
     values
 }
 
+/// `len` items, as [`filled`].
+///
+/// # Safety
+/// `fill` writes every item and reads none before.
+pub(crate) unsafe fn filled_items(len: usize, fill: impl FnOnce(SharedItems)) -> Vec<u32> {
+    let mut items = Vec::with_capacity(len);
+    fill(SharedItems(items.as_mut_ptr(), len));
+    // SAFETY: as there.
+    unsafe { items.set_len(len) };
+    items
+}
+
 /// Items of which each job writes its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedItems(*mut u32, usize);

@@ -139,7 +139,7 @@ impl Operation<3> for Doubled {
         let (x, bias) = (Values::of(x), Values::of(bias));
         let addends = Addends { bias: Some(&bias) };
         self.0
-            .input_gradient(&weight, &x, addends, |weight| self.widen(weight))
+            .input_gradient(&weight, &x, addends, |weight| self.widen(weight).into())
     }
 
     fn forward(&self, inputs: [FlexTensor; 3], _tracked: [bool; 3]) -> (FlexTensor, Self::Saved) {

@@ -6,7 +6,7 @@ use crate::isa::{Isa, Job};
 use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
 use crate::pack::{Order, put_transposed, sixteen};
 use crate::parallel;
-use crate::scratch::{Shared, SharedItems, with_scratch};
+use crate::scratch::{Shared, SharedItems, filled_items, with_scratch};
 use crate::tile::{EMPTY, Sink, Walk, groups, tile};
 
 /// Items of packed pixels that a job keeps in the second-level cache.
@@ -36,16 +36,14 @@ impl PackedTaps {
         flipped: bool,
     ) -> Self {
         let steps = inputs.div_ceil(isa.depth()) * taps.len();
-        let mut items = vec![0; Order::Rows.len(outputs, steps)];
         // Channels of a job and items of a block: many of those that lie together in memory.
         let items_of_all = inputs.div_ceil(isa.depth());
         let [each, block] = match strides[0] > strides[1] {
             true => [LANES, items_of_all.next_multiple_of(LANES)],
             false => [(outputs / 4).clamp(LANES, 4 * LANES) / LANES * LANES, LANES],
         };
-        if steps > 0 {
-            let (len, panels) = (items.len(), each * steps);
-            let to = SharedItems::of(&mut items);
+        let (len, panels) = (Order::Rows.len(outputs, steps), each * steps);
+        let fill = |to: SharedItems| {
             parallel::for_each(outputs.div_ceil(each), |job| {
                 let to = to.part(job * panels, panels.min(len - job * panels));
                 with_scratch(each * (block * taps.len() + LANES), |rows| {
@@ -61,7 +59,12 @@ impl PackedTaps {
                     });
                 });
             });
-        }
+        };
+        // SAFETY: the jobs cover all panels, whose rows are written sixteen at a time at every step.
+        let items = match len {
+            0 => vec![],
+            _ => unsafe { filled_items(len, fill) },
+        };
         Self {
             isa,
             outputs,

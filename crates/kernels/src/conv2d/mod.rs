@@ -9,6 +9,8 @@ mod window;
 
 pub use doubled::conv2d_doubled;
 
+use std::borrow::Cow;
+
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
@@ -125,13 +127,14 @@ impl Convolution {
         weight: &FlexTensor,
         grad: &[f32],
         addends: Addends<'_>,
-        kernel: impl Fn(&[f32]) -> Vec<f32>,
+        kernel: impl Fn(&[f32]) -> Cow<'_, [f32]>,
     ) -> FlexTensor {
         let [height, width] = self.window.input;
         let shape = [self.batch, self.inputs, height, width];
         let phases = self.window.transposed();
         let packed = self.packs.get(weight, Form::Backward, || {
-            let kernel = kernel(&Values::of(weight.clone()));
+            let weight = Values::of(weight.clone());
+            let kernel = kernel(&weight);
             let pack = |phase: &Phase| self.pack_backward(&kernel, phase);
             phases.iter().map(pack).collect::<Vec<_>>()
         });
@@ -198,8 +201,9 @@ impl Operation<3> for Convolution {
         let grad = Values::of(grad);
         // Side by side, so that no thread waits at the end of one for the beginning of the next.
         let by_input = || {
-            tracked[0]
-                .then(|| self.input_gradient(&weight, &grad, Addends::default(), <[f32]>::to_vec))
+            tracked[0].then(|| {
+                self.input_gradient(&weight, &grad, Addends::default(), |weight| weight.into())
+            })
         };
         let by_weight = || {
             tracked[1].then(|| {
@@ -212,7 +216,8 @@ impl Operation<3> for Convolution {
         };
         let pixels = self.window.pixels();
         let by_bias = || tracked[2].then(|| channel_gradient(&grad, self.outputs, pixels));
-        let (by_input, (by_weight, by_bias)) = rayon::join(by_input, || (by_weight(), by_bias()));
+        // The bias goes with the side that mostly is done first.
+        let ((by_input, by_bias), by_weight) = rayon::join(|| (by_input(), by_bias()), by_weight);
         [by_input, by_weight, by_bias]
     }
 }

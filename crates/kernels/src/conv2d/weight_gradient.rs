@@ -2,7 +2,9 @@
 //! gradients of output pixels, summed over all pixels. Inputs are broadcast, sixteen output
 //! channels are one vector.
 
-use crate::conv2d::planes::{copy_short, zero};
+use std::ops::Range;
+
+use crate::conv2d::planes::copy_short;
 use crate::conv2d::window::Window;
 use crate::isa::{Isa, Job};
 use crate::lanes::{LANES, Lanes, ROWS};
@@ -13,8 +15,8 @@ use crate::scratch::{Shared, SharedItems, filled, with_scratch};
 
 /// Items of packed images that are worked on together.
 const GROUP_ITEMS: usize = 192 << 10;
-/// Steps whose gradients stay in the first-level cache while all rows of a job use them.
-const BLOCK_STEPS: usize = 128;
+/// Steps whose gradients stay in the nearest caches while all rows of a job use them.
+const BLOCK_STEPS: usize = 256;
 /// Rows of sums that make a job.
 const JOB_ROWS: usize = 8 * ROWS;
 
@@ -124,11 +126,13 @@ pub(crate) fn weight_gradient(
     let group = (GROUP_ITEMS / (lens[0] + lens[1])).clamp(1, batch);
     let walk = layout.walk(group, lens[0]);
     let columns = panels * width;
-    let sums_len = n_rows.next_multiple_of(ROWS) * columns;
-    with_scratch(sums_len + group * (lens[0] + lens[1]), |items| {
+    let sums_len = match group < batch {
+        true => n_rows.next_multiple_of(ROWS) * columns,
+        false => 0,
+    };
+    let work = |items: &mut [u32], to: Shared| {
         let (sums, packed) = items.split_at_mut(sums_len);
-        let sums: &mut [f32] = bytemuck::cast_slice_mut(sums);
-        let to = Shared::of(sums);
+        let sums = Shared::of(bytemuck::cast_slice_mut(sums));
         let (x, dy) = packed.split_at_mut(group * lens[0]);
         for first in (0..batch).step_by(group) {
             let count = group.min(batch - first);
@@ -155,33 +159,48 @@ pub(crate) fn weight_gradient(
                     pack_gradient(isa, grad, n, layout, to);
                 }
             });
-            parallel::for_each(n_rows.div_ceil(JOB_ROWS), |job| {
+            let add_up = |rows: Range<usize>, sums: *mut f32| {
                 isa.run(Sums {
                     x: &x[..count * lens[0]],
                     dy: &dy[..count * lens[1]],
                     walk: &walk[..count * layout.gradients()],
                     fresh: first == 0,
-                    first_row: job * JOB_ROWS,
-                    offsets: &offsets[job * JOB_ROWS..n_rows.min((job + 1) * JOB_ROWS)],
+                    offsets: &offsets[rows.clone()],
                     outputs,
-                    to,
+                    to: sums,
+                });
+                if first + count == batch {
+                    isa.run(Transpose {
+                        sums,
+                        columns,
+                        n_rows: rows.len(),
+                        outputs,
+                        stride: n_rows,
+                        to: to.at(rows.start),
+                    });
+                }
+            };
+            parallel::for_each(n_rows.div_ceil(JOB_ROWS), |job| {
+                let first_row = job * JOB_ROWS;
+                let rows = first_row..n_rows.min(first_row + JOB_ROWS);
+                if group < batch {
+                    return add_up(rows, sums.at(first_row * columns));
+                }
+                // Nothing to remember: the sums stay in the thread's cache.
+                with_scratch(JOB_ROWS * columns, |sums| {
+                    add_up(rows, sums.as_mut_ptr().cast());
                 });
             });
         }
-        let transpose = |to: Shared| {
-            parallel::for_each(outputs.div_ceil(LANES), |job| {
-                isa.run(Transpose {
-                    sums: &sums[job * LANES..],
-                    columns,
-                    n_rows,
-                    outputs: LANES.min(outputs - job * LANES),
-                    to: to.at(job * LANES * n_rows),
-                });
+    };
+    // SAFETY: the jobs cover all rows of sums, and the last images come to each.
+    unsafe {
+        filled(len, |to| {
+            with_scratch(sums_len + group * (lens[0] + lens[1]), |items| {
+                work(items, to)
             });
-        };
-        // SAFETY: the jobs cover all outputs.
-        unsafe { filled(len, transpose) }
-    })
+        })
+    }
 }
 
 /// Packs the gradient of one image, up to a panel of channels, so that sixteen channels are a vector.
@@ -250,32 +269,29 @@ impl Layout {
             input,
             ..
         } = self.window;
+        to.fill(T::default());
         let step = stride as isize;
-        for (i, to) in to.chunks_exact_mut(self.pitch).enumerate() {
-            let (phase, row) = (i / self.rows, i % self.rows);
-            let y = (row * stride + phase / stride) as isize - before[0];
+        let pitch = self.pitch as isize;
+        for (phase, to) in to.chunks_exact_mut(self.phase()).enumerate() {
+            // The columns that lie in the image.
             let shift = (phase % stride) as isize - before[1];
-            if y < 0 || y >= input[0] as isize {
-                zero(to);
-                continue;
-            }
-            let pitch = self.pitch as isize;
             let first = ((-shift).max(0) + step - 1).div_euclid(step).min(pitch);
             let end = ((input[1] as isize - shift).max(0) + step - 1).div_euclid(step);
             let end = end.clamp(first, pitch);
-            let start = y * input[1] as isize + first * step + shift;
+            let start = (first * step + shift) as usize;
             let (first, end) = (first as usize, end as usize);
-            zero(&mut to[..first]);
-            zero(&mut to[end..]);
-            if first == end {
-                continue;
-            }
-            let from = &from[start as usize..];
-            if stride == 1 {
-                copy_short(from, &mut to[first..end]);
-            } else {
-                for (j, to) in to[first..end].iter_mut().enumerate() {
-                    *to = from[j * stride];
+            for (row, to) in to.chunks_exact_mut(self.pitch).enumerate() {
+                let y = (row * stride + phase / stride) as isize - before[0];
+                if y < 0 || y >= input[0] as isize || first == end {
+                    continue;
+                }
+                let from = &from[y as usize * input[1] + start..];
+                if stride == 1 {
+                    copy_short(from, &mut to[first..end]);
+                } else {
+                    for (j, to) in to[first..end].iter_mut().enumerate() {
+                        *to = from[j * stride];
+                    }
                 }
             }
         }
@@ -291,11 +307,10 @@ struct Sums<'a> {
     walk: &'a [usize],
     /// Whether there are no sums yet.
     fresh: bool,
-    first_row: usize,
     /// Where the rows begin in `x`.
     offsets: &'a [usize],
     outputs: usize,
-    to: Shared,
+    to: *mut f32,
 }
 
 impl Job for Sums<'_> {
@@ -329,8 +344,8 @@ impl Job for Sums<'_> {
                     let a: [*const u8; ROWS] =
                         std::array::from_fn(|r| x.wrapping_add(offsets[r.min(n - 1)]));
                     for row in (0..n).step_by(L::TILE_ROWS) {
-                        let row_of_sums = self.first_row + first * ROWS + row;
-                        let to = self.to.at(row_of_sums * columns + first_column);
+                        let row_of_sums = first * ROWS + row;
+                        let to = self.to.wrapping_add(row_of_sums * columns + first_column);
                         // SAFETY: jobs only run for a set that the processor has; the walks stay
                         // within the packs, as asserted and sliced; the sums are padded to whole
                         // tiles, and each job has its own rows of them.
@@ -430,35 +445,39 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     }
 }
 
-/// Turns `[n_rows][columns]` sums into `[outputs][n_rows]`, for up to sixteen outputs.
-struct Transpose<'a> {
-    sums: &'a [f32],
+/// Turns `[n_rows][columns]` sums into `[outputs][n_rows]`.
+struct Transpose {
+    sums: *const f32,
     columns: usize,
     n_rows: usize,
     outputs: usize,
+    /// From output to output.
+    stride: usize,
     to: *mut f32,
 }
 
-impl Job for Transpose<'_> {
+impl Job for Transpose {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        for first in (0..self.n_rows).step_by(LANES) {
-            let len = LANES.min(self.n_rows - first);
-            let mut block = [[0; LANES]; LANES];
-            for (i, block) in block[..len].iter_mut().enumerate() {
-                let sums = &self.sums[(first + i) * self.columns..][..LANES];
-                block.copy_from_slice(bytemuck::cast_slice(sums));
-            }
-            // SAFETY: jobs only run for a set that the processor has.
-            let block = unsafe { L::transpose(&block) };
-            for (output, values) in block[..self.outputs].iter().enumerate() {
-                // SAFETY: each job has its own outputs.
-                let to = unsafe {
-                    std::slice::from_raw_parts_mut(self.to.add(output * self.n_rows + first), len)
-                };
-                to.copy_from_slice(&bytemuck::cast_slice(values)[..len]);
+        for output in (0..self.outputs).step_by(LANES) {
+            for row in (0..self.n_rows).step_by(LANES) {
+                let n = LANES.min(self.n_rows - row);
+                let mut block = [[0; LANES]; LANES];
+                for (i, block) in block[..n].iter_mut().enumerate() {
+                    let sums = self.sums.wrapping_add((row + i) * self.columns + output);
+                    // SAFETY: the job's own rows, which are padded to whole vectors.
+                    *block = unsafe { sums.cast::<[u32; LANES]>().read() };
+                }
+                // SAFETY: jobs only run for a set that the processor has.
+                let block = unsafe { L::transpose(&block) };
+                let outputs = LANES.min(self.outputs - output);
+                for (i, values) in block[..outputs].iter().enumerate() {
+                    let to = self.to.wrapping_add((output + i) * self.stride + row);
+                    // SAFETY: each job has its own rows of each output.
+                    unsafe { values.as_ptr().copy_to_nonoverlapping(to.cast(), n) };
+                }
             }
         }
     }
