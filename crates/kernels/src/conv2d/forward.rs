@@ -60,9 +60,10 @@ impl PackedTaps {
                 });
             });
         };
-        // SAFETY: the jobs cover all panels, whose rows are written sixteen at a time at every step.
         let items = match len {
             0 => vec![],
+            // SAFETY: the jobs cover all panels, whose rows are written sixteen at a time at every
+            // step.
             _ => unsafe { filled_items(len, fill) },
         };
         Self {
