@@ -107,6 +107,14 @@ impl TextSource {
         Ok(())
     }
 
+    /// The class that reads text_encoder/ in transformers; none does where the words are learned.
+    pub fn transformers_class(&self) -> Option<&'static str> {
+        match &self.reader {
+            Reader::Frozen(encoder) => Some(encoder.transformers_class()),
+            Reader::Words(_) => None,
+        }
+    }
+
     /// The most tokens that are heeded of a text.
     pub fn tokens(&self) -> usize {
         self.tokens

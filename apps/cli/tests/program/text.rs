@@ -73,6 +73,18 @@ fn the_model_folder_holds_its_encoder() -> Outcome {
     ] {
         assert!(files.contains_key(Path::new(name)), "{name}");
     }
+    // What diffusers' `from_pretrained` goes by.
+    let index = std::fs::read(lab.path("run/model/model_index.json"))?;
+    let index: serde_json::Value = serde_json::from_slice(&index)?;
+    let parts = [
+        ("unet", "UNet2DConditionModel"),
+        ("text_encoder", "BertModel"),
+        ("tokenizer", "PreTrainedTokenizerFast"),
+    ];
+    for (part, class) in parts {
+        assert_eq!(index[part][1], class, "{part}");
+    }
+    assert_eq!(index["text_tokens"], 10);
     Ok(())
 }
 

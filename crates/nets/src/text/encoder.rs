@@ -77,6 +77,11 @@ impl TextEncoder {
         self.tokenizer.save(&tokenizer)
     }
 
+    /// The class that reads text_encoder/ in transformers.
+    pub fn transformers_class(&self) -> &'static str {
+        self.network.transformers_class()
+    }
+
     /// The features D of a token.
     pub fn width(&self) -> usize {
         self.width
