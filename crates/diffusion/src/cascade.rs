@@ -206,17 +206,30 @@ impl Cascade {
         device: &Device,
         watch: WatchDraw<'_>,
     ) -> Result<Vec<Image>, DrawError> {
+        let drawn = self.draw_each(request, device, watch)?;
+        Ok(drawn.into_iter().next_back().unwrap_or_default())
+    }
+
+    /// The same, with what the base has drawn and what each stage has made of it, in order.
+    pub fn draw_each(
+        &self,
+        request: &DrawRequest,
+        device: &Device,
+        watch: WatchDraw<'_>,
+    ) -> Result<Vec<Vec<Image>>, DrawError> {
         self.check(request)?;
         let seeds = &request.seeds;
         let mut before = pipeline::n_steps(&self.base, request, device)?;
         let stage_steps = |stage: &Model| stage.card.sample.steps * seeds.len();
         let total = before + self.stages.iter().map(stage_steps).sum::<usize>();
-        let mut images = draw(&self.base, request, device, &|step| {
+        let mut small = draw(&self.base, request, device, &|step| {
             watch(&DrawStep { total, ..*step })
         })?;
+        let mut drawn = vec![];
         for (i, stage) in self.stages.iter().enumerate() {
-            let request = self.request(i, seeds, images);
-            images = enlarge(stage, &request, device, &|step| {
+            let request = self.request(i, seeds, small.clone());
+            drawn.push(small);
+            small = enlarge(stage, &request, device, &|step| {
                 let done = before + step.done;
                 watch(&DrawStep {
                     done,
@@ -226,7 +239,21 @@ impl Cascade {
             })?;
             before += stage_steps(stage);
         }
-        Ok(images)
+        drawn.push(small);
+        Ok(drawn)
+    }
+
+    /// Sides of the pictures that the base draws, of `side` pixels, and of what each stage makes of them.
+    pub fn sides(&self, side: u32) -> Vec<u32> {
+        let factor = |stage: &Model| match stage.card.task {
+            Task::Enlarge(task) => task.factor,
+            Task::Draw => 1,
+        };
+        let larger = self.stages.iter().scan(side, |side, stage| {
+            *side = side.saturating_mul(factor(stage));
+            Some(*side)
+        });
+        std::iter::once(side).chain(larger).collect()
     }
 
     fn request(&self, stage: usize, seeds: &[u64], small: Vec<Image>) -> EnlargeRequest {

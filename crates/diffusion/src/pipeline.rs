@@ -102,6 +102,11 @@ impl DrawRequest {
             start: Start::Noise,
         }
     }
+
+    /// Whether any image is to show something else than what guidance leads away from.
+    pub fn is_guided(&self) -> bool {
+        self.conditions.iter().any(|c| *c != self.negative)
+    }
 }
 
 /// A step of one image, or of all where they are drawn together.

@@ -34,7 +34,7 @@ pub use error::NetError;
 pub use image_tower::{ImageTower, ImageTowerConfig, Judgement};
 pub use plan::{DownBlockType, ResampleType, UpBlockType};
 pub use resnet::TimeScaleShift;
-pub use text::{Cut, StatesFrom, TextEncoder, TextStates, WeightedPrompt};
+pub use text::{Cut, StatesFrom, TextEncoder, TextStates, Unknown, WeightedPrompt};
 pub use unet_2d::{UNet2DConfig, UNet2DModel};
 pub use unet_2d_condition::{TextTime, UNet2DConditionModel, UNetCondition};
 pub use unet_2d_condition_config::UNet2DConditionConfig;

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Outcome};
 use crate::text;
 
 /// Twice the size, on crops of 4 pixels of the 8x8 pictures.
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 [task]
 kind = "enlarge"
 factor = 2
