@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dreamsmith_base::{Image, Purpose, Stream};
-use dreamsmith_nets::Precision;
+use dreamsmith_base::{AtomicDir, Image, Purpose, Stream, create_folder};
+use dreamsmith_nets::{Precision, WeightType};
 
 use crate::condition::{Condition, Wants};
 use crate::denoise::{Denoiser, SampleStep};
@@ -161,21 +161,59 @@ pub struct Cascade {
 impl Cascade {
     /// Reads the model in `dir` and all stages behind it onto `device`, to multiply in `precision`.
     pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
-        let base = Model::load(dir, device, precision)?;
-        let mut stages = vec![];
+        let mut cascade = Self {
+            base: Model::load(dir, device, precision)?,
+            stages: vec![],
+        };
         let mut next = dir.join(NEXT_STAGE);
-        while next.is_dir() && stages.len() < MAX_STAGES {
-            let stage = Model::load(&next, device, precision)?;
-            if !matches!(stage.card.task, Task::Enlarge(_)) {
-                return Err(ModelError::NotAModel {
-                    folder: next.display().to_string(),
-                    problem: "a stage behind another must enlarge, but this one draws".into(),
-                });
-            }
-            stages.push(stage);
-            next = next.join(NEXT_STAGE);
+        while next.is_dir() {
+            cascade.add(&next, device, precision)?;
+            next.push(NEXT_STAGE);
         }
-        Ok(Self { base, stages })
+        Ok(cascade)
+    }
+
+    /// Puts the model in `dir`, which must enlarge, behind all others.
+    pub fn add(
+        &mut self,
+        dir: &Path,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<(), ModelError> {
+        let wrong = |problem: String| ModelError::NotAModel {
+            folder: dir.display().to_string(),
+            problem,
+        };
+        if self.stages.len() == MAX_STAGES {
+            let problem = format!("it would be a stage behind {MAX_STAGES}, which are the most");
+            return Err(wrong(problem));
+        }
+        let stage = Model::load(dir, device, precision)?;
+        if !matches!(stage.card.task, Task::Enlarge(_)) {
+            let problem = "a stage behind another must enlarge, but this one draws";
+            return Err(wrong(problem.into()));
+        }
+        self.stages.push(stage);
+        Ok(())
+    }
+
+    /// Writes the model folder `dir` with all stages, whole or not at all.
+    pub fn save(
+        &self,
+        dir: &Path,
+        weight_type: WeightType,
+        encoder_type: WeightType,
+    ) -> Result<(), ModelError> {
+        let folder = AtomicDir::create(dir)?;
+        let mut place = folder.path().to_path_buf();
+        self.base.write_into(&place, weight_type, encoder_type)?;
+        for stage in &self.stages {
+            place.push(NEXT_STAGE);
+            create_folder(&place)?;
+            stage.write_into(&place, weight_type, encoder_type)?;
+        }
+        folder.commit()?;
+        Ok(())
     }
 
     /// Errs where [`Cascade::draw`] would before its first step.

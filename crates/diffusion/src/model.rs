@@ -184,16 +184,27 @@ impl Model {
         Ok(())
     }
 
-    /// Writes the model folder `dir`, whole or not at all.
+    /// Writes the model folder `dir`, whole or not at all; the text encoder in f16.
     pub fn save(&self, dir: &Path, weight_type: WeightType) -> Result<(), ModelError> {
         let folder = AtomicDir::create(dir)?;
-        let write = |name: &str, text: String| {
-            write_atomic_bytes(&folder.path().join(name), text.as_bytes())
-        };
-        dreamsmith_base::create_folder(&folder.path().join("scheduler"))?;
-        self.unet.save(&folder.path().join(UNET), weight_type)?;
+        self.write_into(folder.path(), weight_type, WeightType::F16)?;
+        folder.commit()?;
+        Ok(())
+    }
+
+    /// Writes the files of a model folder into `folder`, file by file.
+    pub(crate) fn write_into(
+        &self,
+        folder: &Path,
+        weight_type: WeightType,
+        encoder_type: WeightType,
+    ) -> Result<(), ModelError> {
+        let write =
+            |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
+        dreamsmith_base::create_folder(&folder.join("scheduler"))?;
+        self.unet.save(&folder.join(UNET), weight_type)?;
         if let Some(text) = &self.text {
-            text.save(folder.path())?;
+            text.save(folder, encoder_type)?;
         }
         let scheduler = SchedulerConfig {
             precondition: self.precondition.clone(),
@@ -205,7 +216,6 @@ impl Model {
         write("model_index.json", pretty(&index))?;
         write(SCHEDULER_CONFIG, pretty(&scheduler))?;
         write(CARD, pretty(&self.card))?;
-        folder.commit()?;
         Ok(())
     }
 }

@@ -104,9 +104,9 @@ impl TextSource {
     }
 
     /// Writes text_encoder/, and tokenizer/ if there is one, into `folder`.
-    pub fn save(&self, folder: &Path) -> Result<(), TextError> {
+    pub fn save(&self, folder: &Path, weight_type: WeightType) -> Result<(), TextError> {
         match &self.reader {
-            Reader::Frozen(encoder) => encoder.save(folder, WeightType::F16)?,
+            Reader::Frozen(encoder) => encoder.save(folder, weight_type)?,
             Reader::Words(words) => words.save(folder)?,
         }
         Ok(())

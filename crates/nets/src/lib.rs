@@ -7,6 +7,7 @@ mod block;
 mod class_embedding;
 mod config;
 mod error;
+mod float8;
 pub mod folder;
 mod image_tower;
 mod init;

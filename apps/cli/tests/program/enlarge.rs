@@ -148,6 +148,64 @@ fn a_prompt_with_a_camera_is_drawn_and_enlarged() -> Outcome {
 }
 
 #[test]
+fn a_model_is_handed_on_with_its_stages_in_few_bits() -> Outcome {
+    let lab = text::lab()?;
+    lab.write("enlarge.toml", SPEC)?;
+    lab.succeeds("train text.toml -o run")?;
+    lab.succeeds("train enlarge.toml -o larger")?;
+    let export = "export run/model --stage larger/model --stage larger/model --encoder f8";
+    let ended = lab.succeeds(&format!("{export} -o handed --json"))?;
+    let said: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let files = lab.files("handed")?;
+    let bytes: usize = files.values().map(Vec::len).sum();
+    assert_eq!(said["bytes"], bytes);
+    let size = |name: &str| files[std::path::Path::new(name)].len();
+    let whole = lab.files("run/model")?;
+    let whole = |name: &str| whole[std::path::Path::new(name)].len();
+    // Of these tiny networks much is vectors and the names of tensors.
+    for name in [
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ] {
+        assert!(
+            5 * size(name) < 4 * whole(name),
+            "{name}: {} {}",
+            size(name),
+            whole(name)
+        );
+    }
+    lab.succeeds("imagine red --model handed -o drawn.png")?;
+    assert_eq!(sides(&lab, "drawn.png")?, (32, 32));
+    lab.succeeds("imagine --from drawn.png -o again.png")?;
+    let read = |name| std::fs::read(lab.path(name));
+    assert!(read("drawn.png")? == read("again.png")?);
+    // A model with stages is exported with them, and f32 of f16 loses nothing.
+    lab.succeeds("export handed -o wide --weights f32 --encoder f32")?;
+    lab.succeeds("imagine red --model wide -o wide.png")?;
+    let pixels = |name: &str| -> Outcome<Vec<u8>> {
+        let image = read_image(&lab.path(name), &ImageLimits::default())?;
+        Ok(image.over([255; 3]).rgb().to_vec())
+    };
+    assert!(pixels("drawn.png")? == pixels("wide.png")?);
+
+    lab.fails(&format!("{export} -o handed"), 1, &["`handed`", "exists"])?;
+    lab.fails(
+        "export run/model --stage run/model -o x",
+        1,
+        &["`run/model`", "must enlarge"],
+    )?;
+    lab.fails(
+        "export handed --stage larger/model --stage larger/model -o x",
+        1,
+        &["behind 3"],
+    )?;
+    lab.fails("export nowhere -o x", 1, &["`nowhere`"])?;
+    lab.fails("export run/model -o x --weights f12", 2, &["f16 or f8"])?;
+    assert!(!lab.path("x").exists());
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_enlarged() -> Outcome {
     let lab = lab()?;
     write_png(
