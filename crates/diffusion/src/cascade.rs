@@ -13,9 +13,8 @@ use crate::condition::{Condition, Wants};
 use crate::denoise::{Denoiser, SampleStep};
 use crate::enlarge::{Centred, Enlargement, Enlarging, Task};
 use crate::model::{Model, ModelError};
-use crate::noise::NativeNoise;
 use crate::patch::to_patches;
-use crate::pipeline::{self, DrawError, DrawRequest, DrawStep, draw, pictures};
+use crate::pipeline::{self, DrawError, DrawRequest, DrawStep, Rng, draw, pictures};
 use crate::spec::SampleSpec;
 use crate::threshold::Thresholded;
 use crate::workers::Workers;
@@ -42,6 +41,8 @@ pub struct EnlargeRequest {
     pub noise: f64,
     /// Steps, spacing, sampler, threshold.
     pub sample: SampleSpec,
+    /// Where noise comes from; that on the small picture comes first.
+    pub rng: Rng,
 }
 
 /// Errs where [`enlarge`] would before its first step. Else what the model does and the side of the results.
@@ -118,9 +119,16 @@ pub fn enlarge(
     let one = |i: usize| {
         let (small, seed) = (&request.small[i], request.seeds[i]);
         let plain = task.plain(small)?.to_signed();
-        let seen = task.noised(&plain, request.noise, seed);
-        let seen = TensorData::new(to_patches(&seen, sides.0, patch), shape);
-        let seen = Tensor::<4>::from_data(seen, device);
+        let patches = |pixels: &[f32]| {
+            let patches = TensorData::new(to_patches(pixels, sides.0, patch), shape);
+            Tensor::<4>::from_data(patches, device)
+        };
+        let mut noise = request.rng.noise(&[seed]);
+        let seen = match request.rng {
+            Rng::Native => patches(&task.noised(&plain, request.noise, seed)),
+            Rng::Torch if request.noise == 0.0 => patches(&plain),
+            Rng::Torch => patches(&plain) + noise.normal(shape, device) * request.noise,
+        };
         let network = Enlarging {
             unet: &model.unet,
             seen: seen.clone(),
@@ -128,8 +136,7 @@ pub fn enlarge(
         };
         let net = Centred::new(Denoiser::new(network, precondition.clone()), seen.clone());
         let net = Thresholded::new(net, request.sample.threshold)?;
-        let noise = &mut NativeNoise::new(&[seed]);
-        let start = levels.noised(seen, noise);
+        let start = levels.noised(seen, noise.as_mut());
         let mut step = |step: &SampleStep<'_>| {
             watch(&DrawStep {
                 done: 1 + done.fetch_add(1, Ordering::Relaxed),
@@ -140,7 +147,7 @@ pub fn enlarge(
             })
         };
         let sampler = &request.sample.sampler;
-        let x = sampler.run(&net, start, &levels, noise, &mut step)?;
+        let x = sampler.run(&net, start, &levels, noise.as_mut(), &mut step)?;
         Ok(pictures(&x, sides)?)
     };
     let images: Result<Vec<Vec<Image>>, DrawError> = Workers::new(device, count)?
@@ -234,7 +241,10 @@ impl Cascade {
         small: Vec<Image>,
     ) -> Result<(Enlargement, u32), DrawError> {
         let seeds = vec![0; small.len()];
-        check_enlargement(&self.stages[stage], &self.request(stage, &seeds, small))
+        check_enlargement(
+            &self.stages[stage],
+            &self.request(stage, &seeds, small, Rng::Native),
+        )
     }
 
     /// Draws `request` with the base and takes the pictures through all stages. `watch` sees the steps of all.
@@ -265,7 +275,8 @@ impl Cascade {
         })?;
         let mut drawn = vec![];
         for (i, stage) in self.stages.iter().enumerate() {
-            let request = self.request(i, seeds, small.clone());
+            let rng = request.rng;
+            let request = self.request(i, seeds, small.clone(), rng);
             drawn.push(small);
             small = enlarge(stage, &request, device, &|step| {
                 let done = before + step.done;
@@ -294,7 +305,8 @@ impl Cascade {
         std::iter::once(side).chain(larger).collect()
     }
 
-    fn request(&self, stage: usize, seeds: &[u64], small: Vec<Image>) -> EnlargeRequest {
+    /// What `stage` is to make of the pictures `small` of images of `seeds`.
+    fn request(&self, stage: usize, seeds: &[u64], small: Vec<Image>, rng: Rng) -> EnlargeRequest {
         let card = &self.stages[stage].card;
         // Noise of its own: the base has drawn from the streams of these seeds.
         let seed = |&seed| Stream::new(seed, Purpose::Stage, stage as u64).next_u64();
@@ -306,6 +318,7 @@ impl Cascade {
                 Task::Draw => 0.0,
             },
             sample: card.sample,
+            rng,
         }
     }
 }

@@ -211,6 +211,7 @@ impl Recipe {
             small: vec![small; count],
             noise,
             sample: self.sample(model)?,
+            rng: self.rng,
         })
     }
 

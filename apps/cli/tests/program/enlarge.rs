@@ -74,6 +74,11 @@ fn sides(lab: &Lab, name: &str) -> Outcome<(u32, u32)> {
     Ok((image.width(), image.height()))
 }
 
+fn pixels(lab: &Lab, name: &str) -> Outcome<Vec<u8>> {
+    let image = read_image(&lab.path(name), &ImageLimits::default())?;
+    Ok(image.over([255; 3]).rgb().to_vec())
+}
+
 #[test]
 fn alone_and_behind_a_base_model() -> Outcome {
     let lab = lab()?;
@@ -84,7 +89,16 @@ fn alone_and_behind_a_base_model() -> Outcome {
     lab.succeeds(&format!("{alone} --seed 1 -o one.png --threads 1"))?;
     lab.succeeds("imagine --from one.png -o again.png")?;
     let read = |name| std::fs::read(lab.path(name));
+    let pixels = |name| pixels(&lab, name);
     assert!(read("one.png")? == read("large-1.png")? && read("one.png")? == read("again.png")?);
+
+    // Noise of PyTorch is other noise, on the small picture too, and repeats.
+    let alone = "imagine --model run/model --image small.png --seed 1 --rng torch";
+    lab.succeeds(&format!("{alone} --noise 0.1 -o torch.png"))?;
+    lab.succeeds("imagine --from torch.png -o again.png")?;
+    assert!(read("torch.png")? == read("again.png")? && pixels("torch.png")? != pixels("one.png")?);
+    lab.succeeds(&format!("{alone} -o again.png"))?;
+    assert!(pixels("torch.png")? != pixels("again.png")?);
 
     lab.succeeds("imagine red --model base --seed 3 -o base.png")?;
     std::fs::rename(lab.path("run/model"), lab.path("base/enlarge"))?;
@@ -182,11 +196,7 @@ fn a_model_is_handed_on_with_its_stages_in_few_bits() -> Outcome {
     // A model with stages is exported with them, and f32 of f16 loses nothing.
     lab.succeeds("export handed -o wide --weights f32 --encoder f32")?;
     lab.succeeds("imagine red --model wide -o wide.png")?;
-    let pixels = |name: &str| -> Outcome<Vec<u8>> {
-        let image = read_image(&lab.path(name), &ImageLimits::default())?;
-        Ok(image.over([255; 3]).rgb().to_vec())
-    };
-    assert!(pixels("drawn.png")? == pixels("wide.png")?);
+    assert!(pixels(&lab, "drawn.png")? == pixels(&lab, "wide.png")?);
 
     lab.fails(&format!("{export} -o handed"), 1, &["`handed`", "exists"])?;
     lab.fails(
