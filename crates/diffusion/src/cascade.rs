@@ -226,6 +226,15 @@ impl Cascade {
     /// Errs where [`Cascade::draw`] would before its first step.
     pub fn check(&self, request: &DrawRequest) -> Result<(), DrawError> {
         pipeline::check(&self.base, request)?;
+        let factor = self.sides(1).into_iter().next_back().unwrap_or(1);
+        if factor > 1 && request.size > MAX_SIDE / factor {
+            let most = MAX_SIDE / factor;
+            return Err(DrawError::Unfit {
+                what: "the size",
+                found: request.size.to_string(),
+                expected: format!("up to {most}, for the stages make it {factor} times as large"),
+            });
+        }
         let mut side = request.size;
         for stage in 0..self.stages.len() {
             let small = vec![Image::filled(side, side, [0; 3])?; request.seeds.len().min(1)];

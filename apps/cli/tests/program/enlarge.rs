@@ -108,6 +108,11 @@ fn alone_and_behind_a_base_model() -> Outcome {
     assert_eq!(sides(&lab, "preview.png")?, (16, 16));
     lab.succeeds("imagine --from both.png -o again.png")?;
     assert!(read("both.png")? == read("again.png")?);
+    lab.fails(
+        "imagine red --model base --size 520",
+        1,
+        &["the size is 520", "up to 512", "2 times"],
+    )?;
     // Drawn without the second stage, the model has changed.
     lab.fails("imagine --from base.png", 1, &["`base`", "later stages"])
 }
