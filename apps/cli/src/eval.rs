@@ -12,13 +12,13 @@ use clap::Args;
 use dreamsmith_base::{Image, read_limited, write_atomic_bytes};
 use dreamsmith_data::{CameraRecord, Dataset, FolderOptions, ViewWord};
 use dreamsmith_diffusion::Precision;
+use dreamsmith_diffusion::cascade::Cascade;
 use dreamsmith_diffusion::condition::Condition;
 use dreamsmith_diffusion::eval::{
     FeatureGaussian, Judge, Sentences, Share, Verdicts, color_in, frechet_distance, nearest,
     object_color,
 };
-use dreamsmith_diffusion::model::Model;
-use dreamsmith_diffusion::pipeline::{DrawRequest, draw};
+use dreamsmith_diffusion::pipeline::DrawRequest;
 use dreamsmith_diffusion::threshold::Threshold;
 use dreamsmith_nets::WeightedPrompt;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ const MAX_PROMPT_BYTES: u64 = 1 << 20;
 /// Pictures whose features are compared at once: more say no more.
 const MAX_REAL: usize = 4096;
 
-/// Judge a model by the pictures it draws
+/// Judge a model by the pictures it draws, and those that its stages make of them
 #[derive(Args)]
 #[command(after_help = "The list of prompts is a TOML file:
   objects = [\"a red armchair\"]        drawn from the front, the side, behind and above in turn
@@ -124,7 +124,8 @@ impl Eval {
         console: &Console,
     ) -> anyhow::Result<()> {
         let prompts = self.read_prompts()?;
-        let model = Model::load(&self.model, device, precision)?;
+        let cascade = Cascade::load(&self.model, device, precision)?;
+        let model = &cascade.base;
         let Some(source) = &model.text else {
             bail!(
                 "`{}` reads no texts; give a model that was trained with captions",
@@ -138,9 +139,9 @@ impl Eval {
             .chain(&prompts.others)
             .map(String::as_str)
             .collect();
-        let sentences = texts.iter().map(|text| Arc::from(*text));
-        let sentences = Sentences::read(&self.model, sentences, device)
+        let mut sentences = Sentences::open(&self.model, device)
             .context("the model's text encoder places the prompts")?;
+        sentences.read(texts.iter().map(|text| Arc::from(*text)))?;
         if sentences.width() != judge.embedding_width() {
             bail!(
                 "the tower's embeddings have {} features, those of the model's encoder {}; give the tower that was trained with this encoder",
@@ -159,14 +160,20 @@ impl Eval {
             texts: &texts,
             places: &places,
         };
+        let size = model
+            .picture_size()
+            .context("the model does not say its size")?;
+        let sides = cascade.sides(size);
         console.row(HEADER);
         let mut rows = vec![];
-        let mut features = None;
+        let mut features = vec![];
         if let Some(folder) = &self.real {
-            let (row, gaussian) = panel.real(folder, &model)?;
-            console.row(&row.line());
-            rows.push(row);
-            features = Some(gaussian);
+            for side in &sides {
+                let (row, gaussian) = panel.real(folder, *side)?;
+                console.row(&row.line());
+                rows.push(row);
+                features.push(gaussian);
+            }
         }
         let plain: Vec<WeightedPrompt> = texts
             .iter()
@@ -190,9 +197,6 @@ impl Eval {
         } else {
             self.guidance.clone()
         };
-        let size = model
-            .picture_size()
-            .context("the model does not say its size")?;
         let stop = stop_flag(console)?;
         for scale in scales {
             let mut request = DrawRequest::new(&model.card, 0, drawings.len(), size);
@@ -207,7 +211,7 @@ impl Eval {
             request.sample.guidance.scale = scale;
             request.sample.threshold = self.threshold.unwrap_or(request.sample.threshold);
             let bar = console.bar(0, "steps");
-            let pictures = draw(&model, &request, device, &|step| {
+            let drawn = cascade.draw_each(&request, device, &|step| {
                 bar.set_length(step.total as u64);
                 bar.set_position(step.done as u64);
                 match stop.load(Ordering::Relaxed) {
@@ -216,20 +220,17 @@ impl Eval {
                 }
             });
             bar.finish_and_clear();
-            let pictures = pictures?;
             let wanted = drawings.iter().map(|(_, prompt, side)| Wanted {
                 prompt: *prompt,
                 view: side.map(Viewpoint::word),
             });
             let wanted: Vec<Wanted> = wanted.collect();
-            let row = panel.row(
-                &format!("guidance {scale}"),
-                &pictures,
-                &wanted,
-                features.as_ref(),
-            )?;
-            console.row(&row.line());
-            rows.push(row);
+            for (i, (pictures, side)) in drawn?.iter().zip(&sides).enumerate() {
+                let name = format!("guidance {scale}, {side}x{side}");
+                let row = panel.row(&name, pictures, &wanted, features.get(i))?;
+                console.row(&row.line());
+                rows.push(row);
+            }
         }
         let value = json!({"command": "eval", "model": self.model, "rows": rows});
         if let Some(path) = &self.output {
@@ -259,7 +260,7 @@ impl Eval {
 }
 
 const HEADER: &str =
-    "pictures             R@1                 colour              view                FD";
+    "pictures               R@1                 colour              view                FD";
 
 impl Row {
     fn line(&self) -> String {
@@ -276,7 +277,7 @@ impl Row {
             .frechet
             .map_or_else(|| "-".into(), |fd| format!("{fd:.3}"));
         format!(
-            "{:20} {:19} {:19} {:19} {frechet}",
+            "{:22} {:19} {:19} {:19} {frechet}",
             self.pictures,
             share(&self.recall_at_1),
             share(&self.colour),
@@ -326,12 +327,9 @@ impl Panel<'_> {
         })
     }
 
-    /// The same of the pictures in `folder` that have one of the prompts among their captions, and the features
-    /// of all of them.
-    fn real(&self, folder: &Path, model: &Model) -> anyhow::Result<(Row, FeatureGaussian)> {
-        let size = model
-            .picture_size()
-            .context("the model does not say its size")?;
+    /// The same of the pictures in `folder` that have one of the prompts among their captions, at `size` pixels, and
+    /// the features of all of them.
+    fn real(&self, folder: &Path, size: u32) -> anyhow::Result<(Row, FeatureGaussian)> {
         let dataset = Dataset::open(folder, &FolderOptions::new(size))?;
         let numbers: HashMap<&str, usize> = self.texts.iter().copied().zip(0..).collect();
         let step = dataset.len().div_ceil(MAX_REAL).max(1);
@@ -349,7 +347,7 @@ impl Panel<'_> {
                 all.push(dataset.image(i, [255; 3])?);
             }
         }
-        let row = self.row("real", &pictures, &wanted, None)?;
+        let row = self.row(&format!("real, {size}x{size}"), &pictures, &wanted, None)?;
         let features = self.judge.judge(&all)?.features;
         let gaussian = FeatureGaussian::of(&features, self.judge.feature_width());
         let gaussian = gaussian.with_context(|| {

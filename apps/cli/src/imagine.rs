@@ -162,8 +162,8 @@ impl Imagine {
         };
         // Before the first note, so that whoever has read it can stop the drawing.
         let stop = stop_flag(console)?;
-        if self.guidance.is_some() && self.prompt.is_none() {
-            console.note("--guidance does nothing without a prompt");
+        if self.guidance.is_some() && !drawing.request.is_guided() {
+            console.note("--guidance does nothing without a prompt or a view");
         }
         prepare_file(&self.output)?;
         let images = self.draw(&drawing, device, (console, &stop))?;
@@ -198,6 +198,7 @@ impl Imagine {
             model: folder.to_path_buf(),
             weights_blake3: fingerprint.weights,
             card_blake3: fingerprint.card,
+            text_blake3: fingerprint.text,
             stages_blake3: fingerprint.stages,
             prompt: self.prompt.clone(),
             negative: self.negative.clone(),

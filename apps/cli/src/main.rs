@@ -8,6 +8,7 @@ mod console;
 mod data;
 mod device;
 mod eval;
+mod export;
 mod forward;
 mod furniture;
 mod imagine;
@@ -68,6 +69,7 @@ enum Command {
     Train(train::Train),
     TrainTower(train_tower::TrainTower),
     Average(average::Average),
+    Export(export::Export),
     Eval(eval::Eval),
     Forward(forward::Forward),
     Reconstruct(reconstruct::Reconstruct),
@@ -105,6 +107,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::TrainTower(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
+        Command::Export(args) => args.run(&device()?, console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),
         Command::Reconstruct(args) => args.run(console),

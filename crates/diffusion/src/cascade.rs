@@ -6,16 +6,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dreamsmith_base::{Image, Purpose, Stream};
-use dreamsmith_nets::Precision;
+use dreamsmith_base::{AtomicDir, Image, Purpose, Stream, create_folder};
+use dreamsmith_nets::{Precision, WeightType};
 
 use crate::condition::{Condition, Wants};
 use crate::denoise::{Denoiser, SampleStep};
 use crate::enlarge::{Centred, Enlargement, Enlarging, Task};
 use crate::model::{Model, ModelError};
-use crate::noise::NativeNoise;
 use crate::patch::to_patches;
-use crate::pipeline::{self, DrawError, DrawRequest, DrawStep, draw, pictures};
+use crate::pipeline::{self, DrawError, DrawRequest, DrawStep, Rng, draw, pictures};
 use crate::spec::SampleSpec;
 use crate::threshold::Thresholded;
 use crate::workers::Workers;
@@ -42,6 +41,8 @@ pub struct EnlargeRequest {
     pub noise: f64,
     /// Steps, spacing, sampler, threshold.
     pub sample: SampleSpec,
+    /// Where noise comes from; that on the small picture comes first.
+    pub rng: Rng,
 }
 
 /// Errs where [`enlarge`] would before its first step. Else what the model does and the side of the results.
@@ -118,9 +119,16 @@ pub fn enlarge(
     let one = |i: usize| {
         let (small, seed) = (&request.small[i], request.seeds[i]);
         let plain = task.plain(small)?.to_signed();
-        let seen = task.noised(&plain, request.noise, seed);
-        let seen = TensorData::new(to_patches(&seen, sides.0, patch), shape);
-        let seen = Tensor::<4>::from_data(seen, device);
+        let patches = |pixels: &[f32]| {
+            let patches = TensorData::new(to_patches(pixels, sides.0, patch), shape);
+            Tensor::<4>::from_data(patches, device)
+        };
+        let mut noise = request.rng.noise(&[seed]);
+        let seen = match request.rng {
+            Rng::Native => patches(&task.noised(&plain, request.noise, seed)),
+            Rng::Torch if request.noise == 0.0 => patches(&plain),
+            Rng::Torch => patches(&plain) + noise.normal(shape, device) * request.noise,
+        };
         let network = Enlarging {
             unet: &model.unet,
             seen: seen.clone(),
@@ -128,8 +136,7 @@ pub fn enlarge(
         };
         let net = Centred::new(Denoiser::new(network, precondition.clone()), seen.clone());
         let net = Thresholded::new(net, request.sample.threshold)?;
-        let noise = &mut NativeNoise::new(&[seed]);
-        let start = levels.noised(seen, noise);
+        let start = levels.noised(seen, noise.as_mut());
         let mut step = |step: &SampleStep<'_>| {
             watch(&DrawStep {
                 done: 1 + done.fetch_add(1, Ordering::Relaxed),
@@ -140,7 +147,7 @@ pub fn enlarge(
             })
         };
         let sampler = &request.sample.sampler;
-        let x = sampler.run(&net, start, &levels, noise, &mut step)?;
+        let x = sampler.run(&net, start, &levels, noise.as_mut(), &mut step)?;
         Ok(pictures(&x, sides)?)
     };
     let images: Result<Vec<Vec<Image>>, DrawError> = Workers::new(device, count)?
@@ -161,26 +168,73 @@ pub struct Cascade {
 impl Cascade {
     /// Reads the model in `dir` and all stages behind it onto `device`, to multiply in `precision`.
     pub fn load(dir: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
-        let base = Model::load(dir, device, precision)?;
-        let mut stages = vec![];
+        let mut cascade = Self {
+            base: Model::load(dir, device, precision)?,
+            stages: vec![],
+        };
         let mut next = dir.join(NEXT_STAGE);
-        while next.is_dir() && stages.len() < MAX_STAGES {
-            let stage = Model::load(&next, device, precision)?;
-            if !matches!(stage.card.task, Task::Enlarge(_)) {
-                return Err(ModelError::NotAModel {
-                    folder: next.display().to_string(),
-                    problem: "a stage behind another must enlarge, but this one draws".into(),
-                });
-            }
-            stages.push(stage);
-            next = next.join(NEXT_STAGE);
+        while next.is_dir() {
+            cascade.add(&next, device, precision)?;
+            next.push(NEXT_STAGE);
         }
-        Ok(Self { base, stages })
+        Ok(cascade)
+    }
+
+    /// Puts the model in `dir`, which must enlarge, behind all others.
+    pub fn add(
+        &mut self,
+        dir: &Path,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<(), ModelError> {
+        let wrong = |problem: String| ModelError::NotAModel {
+            folder: dir.display().to_string(),
+            problem,
+        };
+        if self.stages.len() == MAX_STAGES {
+            let problem = format!("it would be a stage behind {MAX_STAGES}, which are the most");
+            return Err(wrong(problem));
+        }
+        let stage = Model::load(dir, device, precision)?;
+        if !matches!(stage.card.task, Task::Enlarge(_)) {
+            let problem = "a stage behind another must enlarge, but this one draws";
+            return Err(wrong(problem.into()));
+        }
+        self.stages.push(stage);
+        Ok(())
+    }
+
+    /// Writes the model folder `dir` with all stages, whole or not at all.
+    pub fn save(
+        &self,
+        dir: &Path,
+        weight_type: WeightType,
+        encoder_type: WeightType,
+    ) -> Result<(), ModelError> {
+        let folder = AtomicDir::create(dir)?;
+        let mut place = folder.path().to_path_buf();
+        self.base.write_into(&place, weight_type, encoder_type)?;
+        for stage in &self.stages {
+            place.push(NEXT_STAGE);
+            create_folder(&place)?;
+            stage.write_into(&place, weight_type, encoder_type)?;
+        }
+        folder.commit()?;
+        Ok(())
     }
 
     /// Errs where [`Cascade::draw`] would before its first step.
     pub fn check(&self, request: &DrawRequest) -> Result<(), DrawError> {
         pipeline::check(&self.base, request)?;
+        let factor = self.sides(1).into_iter().next_back().unwrap_or(1);
+        if factor > 1 && request.size > MAX_SIDE / factor {
+            let most = MAX_SIDE / factor;
+            return Err(DrawError::Unfit {
+                what: "the size",
+                found: request.size.to_string(),
+                expected: format!("up to {most}, for the stages make it {factor} times as large"),
+            });
+        }
         let mut side = request.size;
         for stage in 0..self.stages.len() {
             let small = vec![Image::filled(side, side, [0; 3])?; request.seeds.len().min(1)];
@@ -196,7 +250,10 @@ impl Cascade {
         small: Vec<Image>,
     ) -> Result<(Enlargement, u32), DrawError> {
         let seeds = vec![0; small.len()];
-        check_enlargement(&self.stages[stage], &self.request(stage, &seeds, small))
+        check_enlargement(
+            &self.stages[stage],
+            &self.request(stage, &seeds, small, Rng::Native),
+        )
     }
 
     /// Draws `request` with the base and takes the pictures through all stages. `watch` sees the steps of all.
@@ -206,17 +263,31 @@ impl Cascade {
         device: &Device,
         watch: WatchDraw<'_>,
     ) -> Result<Vec<Image>, DrawError> {
+        let drawn = self.draw_each(request, device, watch)?;
+        Ok(drawn.into_iter().next_back().unwrap_or_default())
+    }
+
+    /// The same, with what the base has drawn and what each stage has made of it, in order.
+    pub fn draw_each(
+        &self,
+        request: &DrawRequest,
+        device: &Device,
+        watch: WatchDraw<'_>,
+    ) -> Result<Vec<Vec<Image>>, DrawError> {
         self.check(request)?;
         let seeds = &request.seeds;
         let mut before = pipeline::n_steps(&self.base, request, device)?;
         let stage_steps = |stage: &Model| stage.card.sample.steps * seeds.len();
         let total = before + self.stages.iter().map(stage_steps).sum::<usize>();
-        let mut images = draw(&self.base, request, device, &|step| {
+        let mut small = draw(&self.base, request, device, &|step| {
             watch(&DrawStep { total, ..*step })
         })?;
+        let mut drawn = vec![];
         for (i, stage) in self.stages.iter().enumerate() {
-            let request = self.request(i, seeds, images);
-            images = enlarge(stage, &request, device, &|step| {
+            let rng = request.rng;
+            let request = self.request(i, seeds, small.clone(), rng);
+            drawn.push(small);
+            small = enlarge(stage, &request, device, &|step| {
                 let done = before + step.done;
                 watch(&DrawStep {
                     done,
@@ -226,10 +297,25 @@ impl Cascade {
             })?;
             before += stage_steps(stage);
         }
-        Ok(images)
+        drawn.push(small);
+        Ok(drawn)
     }
 
-    fn request(&self, stage: usize, seeds: &[u64], small: Vec<Image>) -> EnlargeRequest {
+    /// Sides of the pictures that the base draws, of `side` pixels, and of what each stage makes of them.
+    pub fn sides(&self, side: u32) -> Vec<u32> {
+        let factor = |stage: &Model| match stage.card.task {
+            Task::Enlarge(task) => task.factor,
+            Task::Draw => 1,
+        };
+        let larger = self.stages.iter().scan(side, |side, stage| {
+            *side = side.saturating_mul(factor(stage));
+            Some(*side)
+        });
+        std::iter::once(side).chain(larger).collect()
+    }
+
+    /// What `stage` is to make of the pictures `small` of images of `seeds`.
+    fn request(&self, stage: usize, seeds: &[u64], small: Vec<Image>, rng: Rng) -> EnlargeRequest {
         let card = &self.stages[stage].card;
         // Noise of its own: the base has drawn from the streams of these seeds.
         let seed = |&seed| Stream::new(seed, Purpose::Stage, stage as u64).next_u64();
@@ -241,6 +327,7 @@ impl Cascade {
                 Task::Draw => 0.0,
             },
             sample: card.sample,
+            rng,
         }
     }
 }

@@ -130,7 +130,7 @@ impl Enlargement {
         }
     }
 
-    /// `small` at its final size, by linear interpolation: what the network starts from.
+    /// `small` at its final size, by bicubic interpolation: what the network starts from.
     pub fn plain(&self, small: &Image) -> Result<Image, ImageError> {
         small.resize(small.width() * self.factor, small.height() * self.factor)
     }

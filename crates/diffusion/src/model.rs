@@ -9,7 +9,7 @@ use dreamsmith_base::{AtomicDir, FileError, read_limited, write_atomic_bytes};
 use dreamsmith_nets::folder::weights_in;
 use dreamsmith_nets::{NetError, PerBlock, Precision, WeightType};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::condition::Wants;
 use crate::enlarge::Task;
@@ -17,7 +17,7 @@ use crate::precondition::Precondition;
 use crate::scheduler_config::{SchedulerConfig, SchedulerConfigError};
 use crate::spec::{DiffusionSpec, SampleSpec, SpecError};
 use crate::text::{TextError, TextSource};
-use crate::unet::{Misfit, UNet};
+use crate::unet::{Misfit, UNet, UNetConfig};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -184,16 +184,27 @@ impl Model {
         Ok(())
     }
 
-    /// Writes the model folder `dir`, whole or not at all.
+    /// Writes the model folder `dir`, whole or not at all; the text encoder in f16.
     pub fn save(&self, dir: &Path, weight_type: WeightType) -> Result<(), ModelError> {
         let folder = AtomicDir::create(dir)?;
-        let write = |name: &str, text: String| {
-            write_atomic_bytes(&folder.path().join(name), text.as_bytes())
-        };
-        dreamsmith_base::create_folder(&folder.path().join("scheduler"))?;
-        self.unet.save(&folder.path().join(UNET), weight_type)?;
+        self.write_into(folder.path(), weight_type, WeightType::F16)?;
+        folder.commit()?;
+        Ok(())
+    }
+
+    /// Writes the files of a model folder into `folder`, file by file.
+    pub(crate) fn write_into(
+        &self,
+        folder: &Path,
+        weight_type: WeightType,
+        encoder_type: WeightType,
+    ) -> Result<(), ModelError> {
+        let write =
+            |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
+        dreamsmith_base::create_folder(&folder.join("scheduler"))?;
+        self.unet.save(&folder.join(UNET), weight_type)?;
         if let Some(text) = &self.text {
-            text.save(folder.path())?;
+            text.save(folder, encoder_type)?;
         }
         let scheduler = SchedulerConfig {
             precondition: self.precondition.clone(),
@@ -201,11 +212,10 @@ impl Model {
             threshold: self.card.sample.threshold,
         };
         let scheduler = scheduler.to_json()?;
-        let index = model_index(&scheduler, self.unet.config().class_name());
+        let index = model_index(&scheduler, &self.unet.config(), self.text.as_deref());
         write("model_index.json", pretty(&index))?;
         write(SCHEDULER_CONFIG, pretty(&scheduler))?;
         write(CARD, pretty(&self.card))?;
-        folder.commit()?;
         Ok(())
     }
 }
@@ -266,30 +276,29 @@ fn no_patches() -> u32 {
 }
 
 /// The list of parts that diffusers' pipelines read. The ones for flow and EDM draw from text only, so that
-/// `DDPMPipeline` stands for all that is not DDIM. No pipeline of diffusers takes pixels, BERT and a camera: the parts
-/// of a network with text open one by one.
-fn model_index(scheduler: &serde_json::Value, unet: &str) -> serde_json::Value {
+/// `DDPMPipeline` stands for all that is not DDIM. No pipeline of diffusers takes pixels, BERT and a camera: with text,
+/// tools/parity/words_pipeline.py is one that does.
+fn model_index(scheduler: &Value, unet: &UNetConfig, text: Option<&TextSource>) -> Value {
     let scheduler = &scheduler["_class_name"];
-    if unet == "UNet2DConditionModel" {
-        return json!({
-            "_class_name": "DiffusionPipeline",
-            "_diffusers_version": "0.42.0",
-            "scheduler": ["diffusers", scheduler],
-            "text_encoder": ["transformers", "AutoModel"],
-            "tokenizer": ["transformers", "AutoTokenizer"],
-            "unet": ["diffusers", unet],
-        });
-    }
-    let pipeline = match scheduler.as_str() {
-        Some("DDIMScheduler") => "DDIMPipeline",
-        _ => "DDPMPipeline",
+    let pipeline = match (unet, scheduler.as_str()) {
+        (UNetConfig::Text(_), _) => "DiffusionPipeline",
+        (UNetConfig::Plain(_), Some("DDIMScheduler")) => "DDIMPipeline",
+        (UNetConfig::Plain(_), _) => "DDPMPipeline",
     };
-    json!({
+    let mut index = json!({
         "_class_name": pipeline,
         "_diffusers_version": "0.42.0",
         "scheduler": ["diffusers", scheduler],
-        "unet": ["diffusers", unet],
-    })
+        "unet": ["diffusers", unet.class_name()],
+    });
+    if let Some(text) = text {
+        index["text_tokens"] = json!(text.tokens());
+        if let Some(class) = text.transformers_class() {
+            index["text_encoder"] = json!(["transformers", class]);
+            index["tokenizer"] = json!(["transformers", "PreTrainedTokenizerFast"]);
+        }
+    }
+    index
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {

@@ -41,6 +41,16 @@ pub enum Rng {
     Torch,
 }
 
+impl Rng {
+    /// The noise of images of these seeds.
+    pub(crate) fn noise(self, seeds: &[u64]) -> Box<dyn Noise> {
+        match self {
+            Self::Native => Box::new(NativeNoise::new(seeds)),
+            Self::Torch => Box::new(TorchNoise::new(seeds)),
+        }
+    }
+}
+
 /// What an image starts from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
@@ -101,6 +111,11 @@ impl DrawRequest {
             rng: Rng::default(),
             start: Start::Noise,
         }
+    }
+
+    /// Whether any image is to show something else than what guidance leads away from.
+    pub fn is_guided(&self) -> bool {
+        self.conditions.iter().any(|c| *c != self.negative)
     }
 }
 
@@ -240,10 +255,7 @@ impl Job<'_> {
         let count = range.len();
         let shape = [count, 3 * patch * patch, side / patch, side / patch];
         let seeds = &self.request.seeds[range.clone()];
-        let mut noise: Box<dyn Noise> = match self.request.rng {
-            Rng::Native => Box::new(NativeNoise::new(seeds)),
-            Rng::Torch => Box::new(TorchNoise::new(seeds)),
-        };
+        let mut noise = self.request.rng.noise(seeds);
         let tensor = |values| Tensor::<4>::from_data(TensorData::new(values, shape), self.device);
         let x = match &self.request.start {
             Start::Noise => self.levels.pure_noise(noise.as_mut(), shape, self.device),

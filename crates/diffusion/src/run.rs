@@ -22,7 +22,7 @@ use crate::condition::{Condition, Wants};
 use crate::condition_spec::ConditionSpec;
 use crate::enlarge::{Enlargement, Task};
 use crate::model::{Card, Model, Trained};
-use crate::pipeline::{self, DrawRequest, draw};
+use crate::pipeline::{self, DrawRequest, Rng, draw};
 use crate::post_hoc::{Profile, Snapshot};
 use crate::text::TextError;
 use crate::train::{StepReport, Trainer};
@@ -275,6 +275,7 @@ fn enlarged_grid(trainer: &Trainer, task: Enlargement) -> Result<EnlargeRequest,
         small: small?,
         noise: 0.0,
         sample: trainer.spec().sample,
+        rng: Rng::Native,
     })
 }
 

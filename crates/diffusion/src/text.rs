@@ -3,7 +3,9 @@
 //! Leaves out the encoder itself: see `dreamsmith_nets`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::fs::{self, DirEntry, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -19,6 +21,8 @@ use crate::words::Vocabulary;
 
 /// The most tokens of a text that a spec or a model may ask for.
 pub const MAX_TOKENS: usize = 512;
+/// The folders of a model that say how it reads texts, as diffusers calls them.
+const FOLDERS: [&str; 2] = ["text_encoder", "tokenizer"];
 /// Texts that are read at once.
 const AT_ONCE: usize = 256;
 
@@ -85,8 +89,9 @@ impl TextSource {
         if !(1..=MAX_TOKENS).contains(&tokens) {
             return Err(TextError::Tokens { found: tokens });
         }
+        // A model's own folder is not searched for an encoder: what is missing is to be named.
         if !Vocabulary::is_in(folder) {
-            return Self::frozen(folder, tokens, device);
+            return Self::frozen(&folder.join(FOLDERS[0]), tokens, device);
         }
         let words = Vocabulary::load(folder)?.map_err(|problem| TextError::Words {
             folder: folder.display().to_string(),
@@ -99,12 +104,20 @@ impl TextSource {
     }
 
     /// Writes text_encoder/, and tokenizer/ if there is one, into `folder`.
-    pub fn save(&self, folder: &Path) -> Result<(), TextError> {
+    pub fn save(&self, folder: &Path, weight_type: WeightType) -> Result<(), TextError> {
         match &self.reader {
-            Reader::Frozen(encoder) => encoder.save(folder, WeightType::F16)?,
+            Reader::Frozen(encoder) => encoder.save(folder, weight_type)?,
             Reader::Words(words) => words.save(folder)?,
         }
         Ok(())
+    }
+
+    /// The class that reads text_encoder/ in transformers; none does where the words are learned.
+    pub fn transformers_class(&self) -> Option<&'static str> {
+        match &self.reader {
+            Reader::Frozen(encoder) => Some(encoder.transformers_class()),
+            Reader::Words(_) => None,
+        }
     }
 
     /// The most tokens that are heeded of a text.
@@ -147,6 +160,7 @@ impl TextSource {
                         return Err(TextError::Pooled { pooled, width });
                     }
                     losses.extend(read.cuts.iter().map(ToString::to_string));
+                    losses.extend(read.unknown.iter().map(ToString::to_string));
                     let longest = read.states.dims()[1];
                     let states: Vec<f32> = read.states.to_data().iter::<f32>().collect();
                     let mask: Vec<bool> = read.mask.to_data().iter::<bool>().collect();
@@ -176,6 +190,32 @@ impl TextSource {
         }
         Ok((codes, losses))
     }
+}
+
+/// BLAKE3 of all that says how the model in `folder` reads texts, names of files included, in hexadecimal.
+pub fn text_hash(folder: &Path) -> Result<String, TextError> {
+    let mut hasher = blake3::Hasher::new();
+    for path in FOLDERS.iter().map(|name| folder.join(name)) {
+        if !path.is_dir() {
+            continue;
+        }
+        let fail = |e| FileError::new("list", &path, e);
+        let entries = fs::read_dir(&path).map_err(fail)?;
+        let entries: io::Result<Vec<DirEntry>> = entries.collect();
+        let files = entries.map_err(fail)?.into_iter().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+        files.sort();
+        for file in files {
+            let fail = |e| FileError::new("read", &file, e);
+            let name = file.file_name().unwrap_or_default();
+            hasher.update(name.as_encoded_bytes());
+            let opened = File::open(&file).map_err(fail)?;
+            let length = opened.metadata().map_err(fail)?.len();
+            hasher.update(&length.to_le_bytes());
+            hasher.update_reader(opened).map_err(fail)?;
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The captions of a data set as the network sees them, each read when it is first wanted.

@@ -83,10 +83,11 @@ fn it_learns_captions_and_views() -> Outcome {
         .save(folder.path(), WeightType::F32)?;
     let judge = Judge::load(folder.path(), &Device::flex())?;
     let sentences = CAPTIONS.map(Arc::from);
-    let sentences = Sentences::read(&encoder(), sentences, &Device::flex())?;
+    let mut places = Sentences::open(&encoder(), &Device::flex())?;
+    places.read(sentences)?;
     let places: Vec<f32> = CAPTIONS
         .iter()
-        .filter_map(|caption| sentences.get(caption))
+        .filter_map(|caption| places.get(caption))
         .flatten()
         .copied()
         .collect();

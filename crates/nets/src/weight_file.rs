@@ -1,10 +1,12 @@
 //! The safetensors format, read tensor by tensor and written as a stream.
 //! Leaves out memory maps and shards.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use dreamsmith_base::{FileError, write_atomic};
 use half::slice::HalfFloatSliceExt;
@@ -15,6 +17,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::error::NetError;
+use crate::float8;
 
 /// A header lists names and shapes; a million tensors fit into this.
 const MAX_HEADER: u64 = 100 << 20;
@@ -113,6 +116,7 @@ impl WeightFile {
                 .collect(),
             Dtype::F16 => halves(&bytes, f16::from_bits).to_f32_vec(),
             Dtype::BF16 => halves(&bytes, bf16::from_bits).to_f32_vec(),
+            Dtype::F8_E4M3 => bytes.iter().map(|code| float8::decode(*code)).collect(),
             other => {
                 return Err(NetError::ElementType {
                     path: self.path.clone(),
@@ -142,23 +146,60 @@ pub enum WeightType {
     Bf16,
     /// Half the size, four significant digits, up to 65504.
     F16,
+    /// A quarter of the size, two significant digits, up to 448; vectors stay in f16, for they are few and matter.
+    F8,
+}
+
+impl FromStr for WeightType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            "f8" => Ok(Self::F8),
+            _ => Err("expected f32, bf16, f16 or f8".into()),
+        }
+    }
 }
 
 impl WeightType {
+    /// In the header of a file.
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::Bf16 => "BF16",
+            Self::F16 => "F16",
+            Self::F8 => "F8_E4M3",
+        }
+    }
+
+    /// What a tensor of this shape is written as.
+    fn of(self, shape: &[usize]) -> Self {
+        match self {
+            Self::F8 if shape.len() < 2 => Self::F16,
+            other => other,
+        }
+    }
+
     fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::Bf16 | Self::F16 => 2,
+            Self::F8 => 1,
         }
     }
 
     fn encode(self, values: &[f32]) -> io::Result<Vec<u8>> {
-        if self == Self::F16
-            && let Some(x) = values
-                .iter()
-                .find(|x| x.is_finite() && f16::from_f32(**x).is_infinite())
-        {
-            let problem = format!("a weight of {x} is beyond f16: choose bf16 or f32");
+        let is_beyond = |x: &f32| match self {
+            Self::F32 | Self::Bf16 => false,
+            Self::F16 => f16::from_f32(*x).is_infinite(),
+            Self::F8 => float8::decode(float8::encode(*x)).is_nan(),
+        };
+        if let Some(x) = values.iter().find(|x| x.is_finite() && is_beyond(x)) {
+            let name = self.name();
+            let problem = format!("a weight of {x} is beyond {name}: choose bf16 or f32");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         Ok(match self {
@@ -171,6 +212,7 @@ impl WeightType {
                 .iter()
                 .flat_map(|x| f16::from_f32(*x).to_le_bytes())
                 .collect(),
+            Self::F8 => values.iter().map(|x| float8::encode(*x)).collect(),
         })
     }
 }
@@ -183,22 +225,22 @@ pub(crate) fn write(
     weight_type: WeightType,
     values: impl Fn(usize) -> Vec<f32>,
 ) -> Result<(), NetError> {
-    let header = header(shapes, weight_type);
+    let types: Vec<WeightType> = shapes.iter().map(|(_, s)| weight_type.of(s)).collect();
+    // Large elements first, so that each tensor begins at a multiple of its elements' size.
+    let mut order: Vec<usize> = (0..shapes.len()).collect();
+    order.sort_by_key(|i| Reverse(types[*i].size()));
+    let header = header(order.iter().map(|i| (&shapes[*i], types[*i])));
     let write = |out: &mut dyn Write| -> io::Result<()> {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        (0..shapes.len()).try_for_each(|i| out.write_all(&weight_type.encode(&values(i))?))
+        let mut each = order.iter();
+        each.try_for_each(|i| out.write_all(&types[*i].encode(&values(*i))?))
     };
     Ok(write_atomic(path, write)?)
 }
 
 /// The JSON header, padded with spaces so that the data is aligned.
-fn header(shapes: &[(String, Vec<usize>)], weight_type: WeightType) -> String {
-    let name = match weight_type {
-        WeightType::F32 => "F32",
-        WeightType::Bf16 => "BF16",
-        WeightType::F16 => "F16",
-    };
+fn header<'a>(tensors: impl Iterator<Item = (&'a (String, Vec<usize>), WeightType)>) -> String {
     // Python's transformers and diffusers refuse a file that does not say which framework wrote it.
     let mut entries = serde_json::Map::new();
     entries.insert(
@@ -206,10 +248,11 @@ fn header(shapes: &[(String, Vec<usize>)], weight_type: WeightType) -> String {
         serde_json::json!({ "format": "pt" }),
     );
     let mut start = 0;
-    for (tensor, shape) in shapes {
+    for ((tensor, shape), weight_type) in tensors {
         let end = start + shape.iter().product::<usize>() * weight_type.size();
-        let entry =
-            serde_json::json!({ "dtype": name, "shape": shape, "data_offsets": [start, end] });
+        let entry = serde_json::json!({
+            "dtype": weight_type.name(), "shape": shape, "data_offsets": [start, end],
+        });
         entries.insert(tensor.clone(), entry);
         start = end;
     }

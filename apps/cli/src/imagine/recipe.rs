@@ -13,6 +13,7 @@ use dreamsmith_diffusion::enlarge::Task;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start};
 use dreamsmith_diffusion::spec::SampleSpec;
+use dreamsmith_diffusion::text::text_hash;
 use serde::{Deserialize, Serialize};
 
 use super::start::{StartFile, as_text};
@@ -36,6 +37,9 @@ pub struct Recipe {
     pub model: PathBuf,
     pub weights_blake3: String,
     pub card_blake3: String,
+    /// Of what reads texts; none where nothing does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text_blake3: String,
     /// Of weights and card of each later stage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages_blake3: Vec<String>,
@@ -62,6 +66,8 @@ pub struct Recipe {
 pub struct Fingerprint {
     pub weights: String,
     pub card: String,
+    /// Empty where the model reads no texts.
+    pub text: String,
     pub stages: Vec<String>,
 }
 
@@ -78,11 +84,23 @@ impl Request {
             Self::Enlarge(request) => &request.seeds,
         }
     }
+
+    /// Whether the strength of guidance makes a difference.
+    pub fn is_guided(&self) -> bool {
+        match self {
+            Self::Draw(request) => request.is_guided(),
+            Self::Enlarge(_) => false,
+        }
+    }
 }
 
 impl Fingerprint {
     /// Of `cascade`, which was read from `folder`.
     pub fn of(cascade: &Cascade, folder: &Path) -> anyhow::Result<Self> {
+        let text = match cascade.base.text {
+            Some(_) => text_hash(folder)?,
+            None => String::new(),
+        };
         let mut folder = folder.to_path_buf();
         let mut parts = |model: &Model| -> anyhow::Result<_> {
             let card = blake3::hash(&serde_json::to_vec(&model.card)?);
@@ -99,6 +117,7 @@ impl Fingerprint {
         Ok(Self {
             weights,
             card,
+            text,
             stages,
         })
     }
@@ -152,6 +171,7 @@ impl Recipe {
         let pairs = [
             ("weights", &found.weights, &self.weights_blake3),
             ("card", &found.card, &self.card_blake3),
+            ("text encoder", &found.text, &self.text_blake3),
             ("later stages", &stages.0, &stages.1),
         ];
         match pairs.into_iter().find(|(_, found, wanted)| found != wanted) {
@@ -191,6 +211,7 @@ impl Recipe {
             small: vec![small; count],
             noise,
             sample: self.sample(model)?,
+            rng: self.rng,
         })
     }
 

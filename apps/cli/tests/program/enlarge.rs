@@ -6,7 +6,7 @@ use crate::lab::{Lab, Outcome};
 use crate::text;
 
 /// Twice the size, on crops of 4 pixels of the 8x8 pictures.
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 [task]
 kind = "enlarge"
 factor = 2
@@ -74,6 +74,11 @@ fn sides(lab: &Lab, name: &str) -> Outcome<(u32, u32)> {
     Ok((image.width(), image.height()))
 }
 
+fn pixels(lab: &Lab, name: &str) -> Outcome<Vec<u8>> {
+    let image = read_image(&lab.path(name), &ImageLimits::default())?;
+    Ok(image.over([255; 3]).rgb().to_vec())
+}
+
 #[test]
 fn alone_and_behind_a_base_model() -> Outcome {
     let lab = lab()?;
@@ -84,7 +89,16 @@ fn alone_and_behind_a_base_model() -> Outcome {
     lab.succeeds(&format!("{alone} --seed 1 -o one.png --threads 1"))?;
     lab.succeeds("imagine --from one.png -o again.png")?;
     let read = |name| std::fs::read(lab.path(name));
+    let pixels = |name| pixels(&lab, name);
     assert!(read("one.png")? == read("large-1.png")? && read("one.png")? == read("again.png")?);
+
+    // Noise of PyTorch is other noise, on the small picture too, and repeats.
+    let alone = "imagine --model run/model --image small.png --seed 1 --rng torch";
+    lab.succeeds(&format!("{alone} --noise 0.1 -o torch.png"))?;
+    lab.succeeds("imagine --from torch.png -o again.png")?;
+    assert!(read("torch.png")? == read("again.png")? && pixels("torch.png")? != pixels("one.png")?);
+    lab.succeeds(&format!("{alone} -o again.png"))?;
+    assert!(pixels("torch.png")? != pixels("again.png")?);
 
     lab.succeeds("imagine red --model base --seed 3 -o base.png")?;
     std::fs::rename(lab.path("run/model"), lab.path("base/enlarge"))?;
@@ -94,6 +108,11 @@ fn alone_and_behind_a_base_model() -> Outcome {
     assert_eq!(sides(&lab, "preview.png")?, (16, 16));
     lab.succeeds("imagine --from both.png -o again.png")?;
     assert!(read("both.png")? == read("again.png")?);
+    lab.fails(
+        "imagine red --model base --size 520",
+        1,
+        &["the size is 520", "up to 512", "2 times"],
+    )?;
     // Drawn without the second stage, the model has changed.
     lab.fails("imagine --from base.png", 1, &["`base`", "later stages"])
 }
@@ -145,6 +164,60 @@ fn a_prompt_with_a_camera_is_drawn_and_enlarged() -> Outcome {
         1,
         &["without cameras", "--view"],
     )
+}
+
+#[test]
+fn a_model_is_handed_on_with_its_stages_in_few_bits() -> Outcome {
+    let lab = text::lab()?;
+    lab.write("enlarge.toml", SPEC)?;
+    lab.succeeds("train text.toml -o run")?;
+    lab.succeeds("train enlarge.toml -o larger")?;
+    let export = "export run/model --stage larger/model --stage larger/model --encoder f8";
+    let ended = lab.succeeds(&format!("{export} -o handed --json"))?;
+    let said: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let files = lab.files("handed")?;
+    let bytes: usize = files.values().map(Vec::len).sum();
+    assert_eq!(said["bytes"], bytes);
+    let size = |name: &str| files[std::path::Path::new(name)].len();
+    let whole = lab.files("run/model")?;
+    let whole = |name: &str| whole[std::path::Path::new(name)].len();
+    // Of these tiny networks much is vectors and the names of tensors.
+    for name in [
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ] {
+        assert!(
+            5 * size(name) < 4 * whole(name),
+            "{name}: {} {}",
+            size(name),
+            whole(name)
+        );
+    }
+    lab.succeeds("imagine red --model handed -o drawn.png")?;
+    assert_eq!(sides(&lab, "drawn.png")?, (32, 32));
+    lab.succeeds("imagine --from drawn.png -o again.png")?;
+    let read = |name| std::fs::read(lab.path(name));
+    assert!(read("drawn.png")? == read("again.png")?);
+    // A model with stages is exported with them, and f32 of f16 loses nothing.
+    lab.succeeds("export handed -o wide --weights f32 --encoder f32")?;
+    lab.succeeds("imagine red --model wide -o wide.png")?;
+    assert!(pixels(&lab, "drawn.png")? == pixels(&lab, "wide.png")?);
+
+    lab.fails(&format!("{export} -o handed"), 1, &["`handed`", "exists"])?;
+    lab.fails(
+        "export run/model --stage run/model -o x",
+        1,
+        &["`run/model`", "must enlarge"],
+    )?;
+    lab.fails(
+        "export handed --stage larger/model --stage larger/model -o x",
+        1,
+        &["behind 3"],
+    )?;
+    lab.fails("export nowhere -o x", 1, &["`nowhere`"])?;
+    lab.fails("export run/model -o x --weights f12", 2, &["f16 or f8"])?;
+    assert!(!lab.path("x").exists());
+    Ok(())
 }
 
 #[test]

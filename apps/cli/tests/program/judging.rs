@@ -36,7 +36,7 @@ fn drawings_are_judged_beside_real_pictures() -> Outcome {
         .iter()
         .filter_map(|row| row["pictures"].as_str())
         .collect();
-    assert_eq!(names, ["real", "guidance 1", "guidance 3"]);
+    assert_eq!(names, ["real, 8x8", "guidance 1, 8x8", "guidance 3, 8x8"]);
     // Three prompts with four seeds each, of which one prompt is an object with a colour.
     assert_eq!(rows[1]["recall_at_1"]["count"], 12);
     assert_eq!(rows[1]["colour"]["count"], 4);
@@ -45,6 +45,32 @@ fn drawings_are_judged_beside_real_pictures() -> Outcome {
     let written: serde_json::Value =
         serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
     assert_eq!(written, value);
+    Ok(())
+}
+
+#[test]
+fn each_stage_is_judged() -> Outcome {
+    let lab = lab()?;
+    lab.write("enlarge.toml", crate::enlarge::SPEC)?;
+    lab.succeeds("train enlarge.toml -o larger")?;
+    std::fs::rename(lab.path("larger/model"), lab.path("run/model/enlarge"))?;
+    let ended = lab.succeeds(
+        "eval run/model --tower tower --prompts prompts.toml --real pictures --seeds 1 --json",
+    )?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let rows = value["rows"].as_array().ok_or("no rows")?;
+    let names: Vec<&str> = rows.iter().filter_map(|r| r["pictures"].as_str()).collect();
+    let expected = [
+        "real, 8x8",
+        "real, 16x16",
+        "guidance 1, 8x8",
+        "guidance 1, 16x16",
+    ];
+    assert_eq!(names, expected);
+    // Each beside the real pictures of its own size: other pictures, another distance.
+    assert_eq!(rows[3]["recall_at_1"]["count"], 3);
+    assert!(rows[3]["frechet"].is_number());
+    assert_ne!(rows[2]["frechet"], rows[3]["frechet"]);
     Ok(())
 }
 

@@ -73,6 +73,18 @@ fn the_model_folder_holds_its_encoder() -> Outcome {
     ] {
         assert!(files.contains_key(Path::new(name)), "{name}");
     }
+    // What diffusers' `from_pretrained` goes by.
+    let index = std::fs::read(lab.path("run/model/model_index.json"))?;
+    let index: serde_json::Value = serde_json::from_slice(&index)?;
+    let parts = [
+        ("unet", "UNet2DConditionModel"),
+        ("text_encoder", "BertModel"),
+        ("tokenizer", "PreTrainedTokenizerFast"),
+    ];
+    for (part, class) in parts {
+        assert_eq!(index[part][1], class, "{part}");
+    }
+    assert_eq!(index["text_tokens"], 10);
     Ok(())
 }
 
@@ -136,6 +148,93 @@ fn what_cannot_be_is_told() -> Outcome {
         1,
         &["text.toml", "unknown field"],
     )
+}
+
+#[test]
+fn odd_prompts_are_drawn_and_what_is_not_understood_is_told() -> Outcome {
+    let lab = lab()?;
+    lab.succeeds("train text.toml -o run")?;
+    let draw = |prompt: &str, options: &str| -> Outcome<(Vec<u8>, String)> {
+        let mut command = lab.command(&format!("imagine --model run/model -o a.png {options}"));
+        let output = command.arg("--").arg(prompt).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(output.status.success(), "{options}: {said}");
+        let picture = dreamsmith_base::read_image(&lab.path("a.png"), &Default::default())?;
+        Ok((picture.over([255; 3]).rgb().to_vec(), said))
+    };
+    let guided = "--guidance 3";
+    let (anything, _) = draw("", guided)?;
+    assert_eq!(draw("  \t ", guided)?.0, anything);
+    // Each is a word that the encoder cannot tell from other such words.
+    for word in ["🪑", "龘", "Ѯ"] {
+        let (picture, said) = draw(&format!("red {word}"), "")?;
+        let what = format!("does not know: `{word}`");
+        assert!(said.contains(&what), "{said}");
+        assert!(picture != draw("red", "")?.0);
+    }
+    let (_, said) = draw(&"red chair ".repeat(5000), "")?;
+    assert!(said.contains("8 of its 10000 tokens were read"), "{said}");
+    assert!(said.len() < 1000, "{said}");
+    assert!(draw("", &format!("{guided} --negative red"))?.0 != anything);
+    let vast = "x".repeat(100_000);
+    assert!(draw(&vast, "")?.1.contains("does not know"));
+    Ok(())
+}
+
+#[test]
+fn guidance_that_does_nothing_is_told() -> Outcome {
+    let lab = lab()?;
+    lab.succeeds("train text.toml -o run")?;
+    let note = "--guidance does nothing";
+    let said = |options: &str| -> Outcome<String> {
+        Ok(lab
+            .succeeds(&format!("imagine --model run/model --guidance 3 {options}"))?
+            .err)
+    };
+    assert!(said("")?.contains(note));
+    for options in ["red", "--view back", "--negative red"] {
+        assert!(!said(options)?.contains(note), "{options}");
+    }
+    Ok(())
+}
+
+#[test]
+fn broken_models_of_words_are_named() -> Outcome {
+    let lab = lab()?;
+    lab.succeeds("train text.toml -o run")?;
+    lab.succeeds("imagine red --model run/model -o a.png")?;
+    let draw = "imagine red --model run/model";
+    lab.fails(
+        "imagine red --model nowhere",
+        1,
+        &["`nowhere`", "no such folder"],
+    )?;
+    lab.fails(
+        &format!("{draw} --size 7"),
+        1,
+        &["size is 7", "multiple of 2"],
+    )?;
+    for name in [
+        "text_encoder/model.safetensors",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "dreamsmith.json",
+    ] {
+        let path = lab.path(&format!("run/model/{name}"));
+        let whole = std::fs::read(&path)?;
+        std::fs::write(&path, &whole[..whole.len() / 2])?;
+        lab.fails(draw, 1, &[name])?;
+        if name != "dreamsmith.json" {
+            std::fs::remove_file(&path)?;
+            let folder = name.split_once('/').map_or(name, |(folder, _)| folder);
+            lab.fails(draw, 1, &[folder])?;
+        }
+        std::fs::write(&path, &whole)?;
+    }
+    // Another encoder is another model.
+    lab.replace("run/model/tokenizer/tokenizer.json", "\n", "\n ")?;
+    lab.fails("imagine --from a.png", 1, &["text encoder", "BLAKE3"])
 }
 
 #[test]

@@ -110,41 +110,41 @@ pub struct TowerTrainer {
     step: u64,
 }
 
-/// Embeddings of length 1 of different sentences.
+/// Embeddings of length 1 of different sentences, each read when it is first wanted.
 pub struct Sentences {
-    width: usize,
+    encoder: TextEncoder,
     rows: HashMap<Arc<str>, Vec<f32>>,
 }
 
 impl Sentences {
-    /// Places `sentences` as the encoder in `folder` does: the mean of its states, of length 1.
-    pub fn read(
-        folder: &Path,
-        sentences: impl IntoIterator<Item = Arc<str>>,
-        device: &Device,
-    ) -> Result<Self, NetError> {
-        let encoder = TextEncoder::load(folder, device, Precision::F32)?;
-        let different = BTreeSet::from_iter(sentences);
-        let different: Vec<Arc<str>> = different.into_iter().collect();
-        let mut rows = HashMap::with_capacity(different.len());
-        for sentences in different.chunks(AT_ONCE) {
+    /// None yet; the encoder in `folder` will place them: the mean of its states, of length 1.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self, NetError> {
+        Ok(Self {
+            encoder: TextEncoder::load(folder, device, Precision::F32)?,
+            rows: HashMap::new(),
+        })
+    }
+
+    /// Places those of `sentences` that were not read before.
+    pub fn read(&mut self, sentences: impl IntoIterator<Item = Arc<str>>) -> Result<(), NetError> {
+        let new = sentences.into_iter().filter(|s| !self.rows.contains_key(s));
+        let new: Vec<Arc<str>> = BTreeSet::from_iter(new).into_iter().collect();
+        for sentences in new.chunks(AT_ONCE) {
             let texts: Vec<&str> = sentences.iter().map(|sentence| &**sentence).collect();
-            let pooled = encoder.encode(&texts)?.pooled.to_data();
+            let pooled = self.encoder.encode(&texts)?.pooled.to_data();
             let pooled: Vec<f32> = pooled.iter::<f32>().collect();
-            for (sentence, row) in sentences.iter().zip(pooled.chunks(encoder.width())) {
+            for (sentence, row) in sentences.iter().zip(pooled.chunks(self.width())) {
                 let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-                rows.insert(sentence.clone(), row.iter().map(|x| x / length).collect());
+                let row = row.iter().map(|x| x / length).collect();
+                self.rows.insert(sentence.clone(), row);
             }
         }
-        Ok(Self {
-            width: encoder.width(),
-            rows,
-        })
+        Ok(())
     }
 
     /// Features of an embedding.
     pub fn width(&self) -> usize {
-        self.width
+        self.encoder.width()
     }
 
     /// Where a sentence lies; `None` if it was not among those that were read.
@@ -164,16 +164,14 @@ impl TowerTrainer {
                 format!("{side}"),
             ));
         }
-        let items = (0..dataset.len()).map(|i| dataset.item(i));
-        let sentences = items.flat_map(|item| item.captions.to_vec());
-        let captions = Sentences::read(&spec.encoder, sentences, &device)?;
-        if captions.rows.is_empty() {
+        if (0..dataset.len()).all(|i| dataset.item(i).captions.is_empty()) {
             return Err(unfit(
                 "data.dir",
                 spec.data.dir.display(),
                 "pictures with captions".into(),
             ));
         }
+        let captions = Sentences::open(&spec.encoder, &device)?;
         if captions.width() != spec.model.projection_dim {
             let expected = format!("{}, as the encoder", captions.width());
             return Err(unfit(
@@ -212,6 +210,8 @@ impl TowerTrainer {
         let batch = self
             .dataset
             .batch(&indices, &spec.data.augment, spec.seed, self.step);
+        self.captions
+            .read(batch.captions.iter().flatten().cloned())?;
         let (report, gradients) = rayon::scope(|_| self.gradients(&batch));
         let (gradients, norm) = clip_by_global_norm(&self.tower, gradients, 1.0);
         if !report.loss.is_finite() || !norm.is_finite() {

@@ -221,6 +221,14 @@ impl Clip {
         hidden
     }
 
+    /// What reads the weights in transformers.
+    pub(crate) fn transformers_class(&self) -> &'static str {
+        match self.text_projection {
+            Some(_) => "CLIPTextModelWithProjection",
+            None => "CLIPTextModel",
+        }
+    }
+
     /// The last states `[B, D]` of the tokens that end the texts, projected if there is a projection.
     pub(crate) fn project(&self, ends: Tensor<2>) -> Tensor<2> {
         match &self.text_projection {

@@ -77,6 +77,11 @@ impl TextEncoder {
         self.tokenizer.save(&tokenizer)
     }
 
+    /// The class that reads text_encoder/ in transformers.
+    pub fn transformers_class(&self) -> &'static str {
+        self.network.transformers_class()
+    }
+
     /// The features D of a token.
     pub fn width(&self) -> usize {
         self.width
@@ -128,14 +133,15 @@ impl TextEncoder {
                 problem: "there is none, wanted at least one".to_owned(),
             });
         }
-        let mut cuts = Vec::new();
+        let (mut cuts, mut unknown) = (Vec::new(), Vec::new());
         let mut texts = Vec::new();
         for (prompt_idx, prompt) in prompts.iter().enumerate() {
-            let (windows, cut) =
+            let laid =
                 self.layout
                     .windows(&self.tokenizer, self.token_limit, prompt_idx, prompt)?;
-            texts.push(windows);
-            cuts.extend(cut);
+            texts.push(laid.windows);
+            cuts.extend(laid.cut);
+            unknown.extend(laid.unknown);
         }
         let windows: Vec<&Window> = texts.iter().flatten().collect();
         let mut rows = self.run(&windows).into_iter();
@@ -163,6 +169,7 @@ impl TextEncoder {
             mask: Tensor::<2, Bool>::from_data(mask, &self.device),
             pooled: Tensor::cat(pooled, 0),
             cuts,
+            unknown,
         })
     }
 

@@ -18,4 +18,4 @@ mod window;
 pub use encoder::TextEncoder;
 pub use hidden::StatesFrom;
 pub use prompt::WeightedPrompt;
-pub use states::{Cut, TextStates};
+pub use states::{Cut, TextStates, Unknown};

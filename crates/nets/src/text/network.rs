@@ -60,6 +60,15 @@ impl Network {
         })
     }
 
+    /// What reads the weights in transformers.
+    pub(crate) fn transformers_class(&self) -> &'static str {
+        match self {
+            Self::Bert(_) => "BertModel",
+            Self::T5(_) => "T5EncoderModel",
+            Self::Clip(clip) => clip.transformers_class(),
+        }
+    }
+
     /// Writes the weights into `folder`.
     pub(crate) fn save(&self, folder: &Path, weight_type: WeightType) -> Result<(), NetError> {
         let path = folder.join(WEIGHT_FILE);

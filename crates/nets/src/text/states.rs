@@ -15,6 +15,8 @@ pub struct TextStates {
     pub pooled: Tensor<2>,
     /// The texts that were too long, in order.
     pub cuts: Vec<Cut>,
+    /// The texts with words that are not known, in order.
+    pub unknown: Vec<Unknown>,
 }
 
 impl TextStates {
@@ -47,22 +49,47 @@ pub struct Cut {
     pub text: String,
 }
 
+/// Words of a text that the encoder does not know, and so cannot tell from each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Which text of the call, from 0.
+    pub prompt_idx: usize,
+    /// The words, parted by spaces.
+    pub words: String,
+}
+
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// As much of the text as a line can show.
-        const SHOWN: usize = 60;
-        let mut shown: String = self.text.chars().take(SHOWN).collect();
-        if shown.len() < self.text.len() {
-            shown.push('…');
-        }
         write!(
             f,
-            "prompt {} is too long: {} of its {} tokens were read, not these: `{shown}`",
+            "prompt {} is too long: {} of its {} tokens were read, not these: `{}`",
             self.prompt_idx + 1,
             self.n_read,
-            self.n_read + self.n_cut
+            self.n_read + self.n_cut,
+            beginning(&self.text)
         )
     }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "prompt {} has words that the text encoder does not know: `{}`",
+            self.prompt_idx + 1,
+            beginning(&self.words)
+        )
+    }
+}
+
+/// As much of `text` as a line can show.
+fn beginning(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// States `[1, L, D]` with L weights: each moved away from or towards their mean, the mean kept.

@@ -16,6 +16,9 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// What else transformers wants of a tokenizer's folder.
 const SIDE_FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
+/// What stands for words that are not known: of WordPiece, and of SentencePiece. CLIP knows all bytes.
+const UNKNOWN: [&str; 2] = ["[UNK]", "<unk>"];
+
 /// The largest known are a tenth of it.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -28,6 +31,8 @@ pub(crate) struct Token {
     pub(crate) id: u32,
     /// The byte of the prompt with which it begins.
     pub(crate) start: usize,
+    /// And the one before which it ends.
+    pub(crate) end: usize,
 }
 
 /// A tokenizer and what it puts around each prompt.
@@ -37,6 +42,7 @@ pub(crate) struct PromptTokenizer {
     /// Tokens before and after each prompt.
     frame: [Vec<u32>; 2],
     pad: Option<u32>,
+    unknown: Option<u32>,
     /// Names and contents, for [`PromptTokenizer::save`].
     files: Vec<(&'static str, Vec<u8>)>,
 }
@@ -89,11 +95,13 @@ impl PromptTokenizer {
             return Err(broken(problem));
         }
         let pad = pads.iter().find_map(|pad| tokenizer.token_to_id(pad));
+        let unknown = UNKNOWN.iter().find_map(|name| tokenizer.token_to_id(name));
         let files = std::iter::once((TOKENIZER_FILE, whole)).chain(side_files);
         Ok(Self {
             tokenizer,
             frame,
             pad,
+            unknown,
             files: files.collect(),
         })
     }
@@ -128,9 +136,18 @@ impl PromptTokenizer {
                 "" => *start,
                 word => end - word.len(),
             };
-            Token { id: *id, start }
+            Token {
+                id: *id,
+                start,
+                end: *end,
+            }
         });
         Ok(tokens.collect())
+    }
+
+    /// Whether `token` stands for a word that is not known.
+    pub(crate) fn is_unknown(&self, token: &Token) -> bool {
+        self.unknown == Some(token.id)
     }
 
     /// What fills a text up, if the side files say.

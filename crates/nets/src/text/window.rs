@@ -3,7 +3,7 @@
 use crate::error::NetError;
 use crate::text::config::TextConfig;
 use crate::text::prompt::WeightedPrompt;
-use crate::text::states::Cut;
+use crate::text::states::{Cut, Unknown};
 use crate::text::tokenizer::{PromptTokenizer, Token};
 
 /// One run through the network.
@@ -14,6 +14,15 @@ pub(crate) struct Window {
     pub(crate) weights: Vec<f32>,
     /// The place of the token after the prompt's.
     pub(crate) end: usize,
+}
+
+/// A prompt as it runs through the network, and what of it does not.
+#[derive(Clone, Debug)]
+pub(crate) struct Laid {
+    /// At least one.
+    pub(crate) windows: Vec<Window>,
+    pub(crate) cut: Option<Cut>,
+    pub(crate) unknown: Option<Unknown>,
 }
 
 /// How prompts are laid out in windows.
@@ -43,14 +52,14 @@ impl Layout {
         }
     }
 
-    /// The windows of a prompt, at least one, of up to `limit` tokens each.
+    /// A prompt in windows of up to `limit` tokens each.
     pub(crate) fn windows(
         self,
         tokenizer: &PromptTokenizer,
         limit: usize,
         prompt_idx: usize,
         prompt: &WeightedPrompt,
-    ) -> Result<(Vec<Window>, Option<Cut>), NetError> {
+    ) -> Result<Laid, NetError> {
         let tokens = tokenizer.read(prompt.text())?;
         // At least 1, for the limit is above the frame.
         let room = limit - tokenizer.frame_len();
@@ -65,6 +74,13 @@ impl Layout {
             n_cut: left.len(),
             text: prompt.text().get(first.start..).unwrap_or("").to_owned(),
         });
+        let unknown = read.iter().filter(|token| tokenizer.is_unknown(token));
+        let word = |token: &Token| prompt.text().get(token.start..token.end);
+        let words: Vec<&str> = unknown.filter_map(word).collect();
+        let unknown = (!words.is_empty()).then(|| Unknown {
+            prompt_idx,
+            words: words.join(" "),
+        });
         let window = |tokens: &[Token]| self.window(tokenizer, limit, prompt, tokens);
         let windows: Vec<Window> = match read.is_empty() {
             true => vec![window(&[])],
@@ -75,7 +91,11 @@ impl Layout {
                 problem: "it has no tokens, and this encoder adds none: write something".to_owned(),
             });
         }
-        Ok((windows, cut))
+        Ok(Laid {
+            windows,
+            cut,
+            unknown,
+        })
     }
 
     fn window(

@@ -175,6 +175,43 @@ fn bf16_is_written_rounded_to_nearest() {
 }
 
 #[test]
+fn matrices_in_f8_come_back_within_half_a_step_and_vectors_in_f16() {
+    let again = loaded(|path| {
+        dreamsmith_nets::save_weights(&net(), path, WeightType::F8).unwrap();
+        let size = std::fs::metadata(path).unwrap().len();
+        assert!(size < golden_bytes().len() as u64 / 2, "{size}");
+        // As safetensors of others want it.
+        let bytes = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for (name, tensor) in file.tensors() {
+            let wanted = match tensor.shape().len() {
+                1 => Dtype::F16,
+                _ => Dtype::F8_E4M3,
+            };
+            assert_eq!(tensor.dtype(), wanted, "{name}");
+        }
+    });
+    let again = named_parameters(&again.unwrap());
+    for (found, exact) in again.iter().zip(named_parameters(&net())) {
+        let (name, is_vector) = (&found.name, found.shape.len() == 1);
+        for (found, exact) in values(found.values.clone())
+            .iter()
+            .zip(values(exact.values))
+        {
+            // Steps of 1/8 at 1; below 2^-6, of 2^-9.
+            let half_step = (exact.abs() / 16.0).max(1.0 / 1024.0);
+            match is_vector {
+                true => assert_eq!(*found, f16::from_f32(exact).to_f32(), "{name}"),
+                false => assert!(
+                    (found - exact).abs() <= half_step,
+                    "{name}: {found} {exact}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
 fn old_names_of_attention_layers_are_known() {
     let old = loaded(rewritten(|stored| {
         for (name, ..) in stored {
