@@ -4,6 +4,8 @@
 use dreamsmith_base::Stream;
 use dreamsmith_kernels::Precision;
 use dreamsmith_kernels::field::{Bias, Mlp, MlpSpec, N_HARMONICS, spherical_harmonics};
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 use serde::{Deserialize, Serialize};
 
 use crate::field::{initial_weights, sigmoid};
@@ -47,6 +49,8 @@ pub struct Background {
     weights: Vec<f32>,
 }
 
+/// Rays that a thread takes at a time.
+const RAYS: usize = 256;
 /// Its number among what is drawn with `Purpose::Init`.
 const INIT: u64 = 1 << 32;
 
@@ -88,17 +92,22 @@ impl Background {
         }
     }
 
-    /// What the rays of a step of learning see; `streams` has the random numbers of each of its rays.
+    /// What the rays of a step of learning see; `stream(r)` has the random numbers of ray r.
     pub fn training_colors(
         &self,
         dirs: &[[f32; 3]],
-        streams: &mut dyn Iterator<Item = Stream>,
+        stream: &(dyn Fn(usize) -> Stream + Sync),
     ) -> Vec<f32> {
         match self.spec {
-            BackgroundSpec::Random { .. } => streams
-                .take(dirs.len())
-                .flat_map(|mut stream| [(); 3].map(|()| stream.uniform()))
-                .collect(),
+            BackgroundSpec::Random { .. } => {
+                let mut colors = vec![0.0; 3 * dirs.len()];
+                let rows = colors.par_chunks_mut(3).enumerate().with_min_len(RAYS);
+                rows.for_each(|(ray, color)| {
+                    let mut stream = stream(ray);
+                    color.fill_with(|| stream.uniform());
+                });
+                colors
+            }
             BackgroundSpec::Color { .. } | BackgroundSpec::Mlp { .. } => self.colors(dirs),
         }
     }

@@ -1,10 +1,12 @@
 //! What a radiance field is: at each point a density, and a colour for each direction it is seen from.
 //! Leaves out where fields are looked at (`march`, `hierarchical`) and how they learn (`reconstruct`).
 
+use std::ops::Range;
+
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_kernels::field::Mlp;
 
-use crate::samples::{Samples, Visible};
+use crate::samples::Samples;
 use crate::thinning::Drawn;
 
 /// A number for each of N points, in rows: what a backward pass needs of the forward pass.
@@ -36,11 +38,23 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Only the samples that are seen; `offsets` are those of all.
-    pub fn keep(&mut self, visible: &Visible, offsets: &[u32]) {
-        visible.compact(offsets, 1, &mut self.density);
-        for rows in &mut self.saved {
-            visible.compact(offsets, rows.width, &mut rows.values);
+    /// As many numbers of `n` samples, all 0.
+    pub fn zeros(&self, n: usize) -> Self {
+        let rows = self.saved.iter();
+        Self {
+            density: vec![0.0; n],
+            saved: rows.map(|rows| Rows::zeros(n, rows.width)).collect(),
+        }
+    }
+
+    /// Copies samples `from` of `other` to those from number `to` on.
+    pub fn copy(&mut self, to: usize, other: &Self, from: Range<usize>) {
+        let n = from.len();
+        self.density[to..to + n].copy_from_slice(&other.density[from.clone()]);
+        for (rows, others) in self.saved.iter_mut().zip(&other.saved) {
+            let w = rows.width;
+            let others = &others.values[from.start * w..from.end * w];
+            rows.values[to * w..(to + n) * w].copy_from_slice(others);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod field;
 pub mod field_start;
 pub mod hash_field;
 pub mod hierarchical;
+pub mod look;
 pub mod march;
 pub mod metrics;
 pub mod model;

@@ -16,23 +16,28 @@ pub fn march(ray: &Ray, grid: &Occupancy, step: f32, jitter: f32, to: &mut Sampl
     };
     let faces = Faces::new(ray, grid.resolution());
     let per_step = 1.0 / step;
-    let mut i = 0u32;
+    // The next step, and the end of those that lie in the same occupied cell.
+    let (mut i, mut end) = (0u32, 0u32);
     let depths = std::iter::from_fn(|| {
         loop {
             let depth = span.t_near + (i as f32 + jitter) * step;
             if depth >= span.t_far {
                 return None;
             }
-            let cell = grid.cell_of(ray.origin + depth * ray.dir);
-            i += 1;
-            let empty = grid.empty_cells(cell);
-            if empty == 0 {
+            if i < end {
+                i += 1;
                 return Some((depth, step));
             }
+            let cell = grid.cell_of(ray.origin + depth * ray.dir);
+            let empty = grid.empty_cube(cell);
+            let (corner, size) = empty.unwrap_or((cell.map(|x| x as i32), 1));
             // The first step at or behind the face; where rounding says otherwise, the next one.
-            let steps = (faces.leave(cell, empty) - span.t_near) * per_step - jitter;
+            let steps = (faces.leave(corner, size) - span.t_near) * per_step - jitter;
             let whole = steps as u32;
-            i = i.max(whole.saturating_add(u32::from((whole as f32) < steps)));
+            end = (i + 1).max(whole.saturating_add(u32::from((whole as f32) < steps)));
+            if empty.is_some() {
+                i = end;
+            }
         }
     });
     to.push_ray(ray, depths);
@@ -47,7 +52,7 @@ struct Faces {
     /// Of a cell.
     side: f32,
     /// 1 on the axes where the ray leaves a cell at its far face, elsewhere 0.
-    far: [u32; 3],
+    far: [i32; 3],
 }
 
 impl Faces {
@@ -57,16 +62,16 @@ impl Faces {
             origin: ray.origin + 1.0,
             inverse,
             side: 2.0 / resolution as f32,
-            far: inverse.to_array().map(|x| u32::from(x.is_sign_positive())),
+            far: inverse.to_array().map(|x| i32::from(x.is_sign_positive())),
         }
     }
 
-    /// How far along the ray it leaves the cube of `size` cells, a power of two, that holds `cell` and is aligned to it.
+    /// How far along the ray it leaves the cube of `size` cells with this least corner.
     #[inline(always)]
-    fn leave(&self, cell: [u32; 3], size: u32) -> f32 {
+    fn leave(&self, corner: [i32; 3], size: i32) -> f32 {
         let mut nearest = f32::INFINITY;
-        for (axis, cell) in cell.iter().enumerate() {
-            let face = (cell & !(size - 1)) + self.far[axis] * size;
+        for (axis, corner) in corner.into_iter().enumerate() {
+            let face = corner + self.far[axis] * size;
             let leaves = (face as f32 * self.side - self.origin[axis]) * self.inverse[axis];
             // On a face and along it this is NaN, which `min` passes over.
             nearest = nearest.min(leaves);

@@ -2,12 +2,12 @@
 //! what lies behind it. Leaves out how it learns (`reconstruct`).
 
 use dreamsmith_base::{Camera, Ray};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
 
 use crate::background::Background;
 use crate::bound::SceneCube;
-use crate::field::{Appearance, Field, Geometry};
+use crate::field::Field;
 use crate::hash_field::HashField;
 use crate::hierarchical::{refine, spread};
 use crate::march::march;
@@ -126,25 +126,29 @@ impl Model {
 }
 
 /// Rays of the box with their samples in occupied cells, the first `jitter(r)` steps behind where ray r enters.
-pub fn march_all(
+pub fn march_rays(
     rays: &[Ray],
     (grid, spec): (&Occupancy, &MarchSpec),
-    jitter: &(dyn Fn(usize) -> f32 + Sync),
+    jitter: &dyn Fn(usize) -> f32,
 ) -> Samples {
-    let chunks = rays.par_chunks(RAYS).enumerate().map(|(chunk, rays)| {
-        let mut samples = Samples::new();
-        for (i, ray) in rays.iter().enumerate() {
-            march(
-                ray,
-                grid,
-                spec.step(),
-                jitter(chunk * RAYS + i),
-                &mut samples,
-            );
-        }
-        samples
-    });
-    joined(chunks.collect())
+    let mut samples = Samples::new();
+    for (i, ray) in rays.iter().enumerate() {
+        march(ray, grid, spec.step(), jitter(i), &mut samples);
+    }
+    samples
+}
+
+/// The same from the middle of the first step, on all threads.
+pub fn march_all(rays: &[Ray], occupied: (&Occupancy, &MarchSpec)) -> Samples {
+    let parts = rays.par_chunks(RAYS);
+    let parts: Vec<Samples> = parts
+        .map(|rays| march_rays(rays, occupied, &|_| 0.5))
+        .collect();
+    let mut all = Samples::new();
+    for part in &parts {
+        all.append(part, usize::MAX);
+    }
+    all
 }
 
 /// Rays of the box with samples at `places(r)` of ray r.
@@ -167,39 +171,4 @@ pub fn refine_all(
         refine(ray, (first, i), &seen.weights, &places(i), &mut samples);
     }
     samples
-}
-
-/// What a field says about samples, and what the rays see of it.
-pub struct Look {
-    /// Densities.
-    pub geometry: Geometry,
-    /// Colours.
-    pub appearance: Appearance,
-    /// Weights and sums.
-    pub seen: Seen,
-}
-
-impl Look {
-    /// Asks `field` about `samples`, and leaves out of these what lies behind a transmittance of `least`.
-    pub fn new(field: &dyn Field, samples: &mut Samples, least: f32) -> Self {
-        let mut geometry = field.geometry(&samples.points);
-        let visible = samples.visible(&geometry.density, least);
-        geometry.keep(&visible, &samples.offsets);
-        samples.keep(&visible);
-        let appearance = field.appearance(samples, &geometry);
-        let seen = Seen::new(samples, &geometry.density, &appearance.color);
-        Self {
-            geometry,
-            appearance,
-            seen,
-        }
-    }
-}
-
-fn joined(parts: Vec<Samples>) -> Samples {
-    let mut all = Samples::new();
-    for part in &parts {
-        all.append(part, usize::MAX);
-    }
-    all
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const BLOCK: usize = 1 << 16;
 /// Points from one random stream; divides `BLOCK`.
 const CHUNK: usize = 1 << 10;
-/// Cells along an edge of a block: rays pass an empty one at once.
+/// Cells along an edge of a block: rays pass empty ones at once.
 const SIDE: u32 = 4;
 
 /// How the grid follows the field.
@@ -53,8 +53,9 @@ pub struct Occupancy {
     /// Moving maxima of the opacity of a step `[n, n, n]`.
     opacity: Vec<f32>,
     bits: Vec<u64>,
-    /// Whether a block of cells holds an occupied one `[n / 4, n / 4, n / 4]`.
-    blocks: Vec<bool>,
+    /// How many blocks of cells away, along the axis where it is most, the nearest is that holds an occupied cell
+    /// `[n / 4, n / 4, n / 4]`.
+    distances: Vec<i32>,
 }
 
 impl Occupancy {
@@ -71,7 +72,7 @@ impl Occupancy {
             spec,
             opacity,
             bits: vec![],
-            blocks: vec![],
+            distances: vec![],
         };
         grid.renew_bits();
         grid
@@ -118,14 +119,17 @@ impl Occupancy {
         self.bits[cell / 64] >> (cell % 64) & 1 == 1
     }
 
-    /// The size of the empty cube of cells, aligned to its own size, that holds `cell`; 0 if that is occupied.
+    /// The least corner and the size, in cells, of a cube around `cell` that is empty; `None` if the cell is occupied.
+    /// Parts of it may lie outside the box.
     #[inline(always)]
-    pub fn empty_cells(&self, cell: [u32; 3]) -> u32 {
-        if !self.blocks[self.block_of(cell)] {
-            SIDE
-        } else {
-            u32::from(!self.is_occupied(cell))
+    pub fn empty_cube(&self, cell: [u32; 3]) -> Option<([i32; 3], i32)> {
+        let far = self.distances[self.block_of(cell)];
+        if far > 0 {
+            let reach = far - 1;
+            let corner = cell.map(|x| ((x / SIDE) as i32 - reach) * SIDE as i32);
+            return Some((corner, (2 * reach + 1) * SIDE as i32));
         }
+        (!self.is_occupied(cell)).then(|| (cell.map(|x| x as i32), 1))
     }
 
     #[inline(always)]
@@ -221,11 +225,36 @@ impl Occupancy {
         };
         self.bits = self.opacity.chunks(64).map(word).collect();
         let n = self.spec.resolution;
-        self.blocks = vec![false; (n.div_ceil(SIDE) as usize).pow(3)];
+        let side = n.div_ceil(SIDE) as usize;
+        // As if another block lay behind the far corner: no block is farther away.
+        self.distances = vec![side as i32; side.pow(3)];
         for (number, opacity) in (0..).zip(&self.opacity) {
             if *opacity > threshold {
                 let block = self.block_of([number % n, number / n % n, number / (n * n)]);
-                self.blocks[block] = true;
+                self.distances[block] = 0;
+            }
+        }
+        spread(&mut self.distances, side);
+    }
+}
+
+/// Lowers what stands in a cube of `side` values along an edge to the distance from the nearest 0, where a step to any
+/// of the 26 neighbours counts 1: one sweep forwards and one back [Rosenfeld66].
+fn spread(distances: &mut [i32], side: usize) {
+    let last = side as i32 - 1;
+    let index = |[x, y, z]: [i32; 3]| (z as usize * side + y as usize) * side + x as usize;
+    let offsets = (0..27).map(|i| [i % 3 - 1, i / 3 % 3 - 1, i / 9 - 1]);
+    // Those that a sweep has passed already: the first half, and the other mirrored.
+    let before: Vec<[i32; 3]> = offsets.take(13).collect();
+    for sign in [1, -1] {
+        for i in 0..distances.len() {
+            let i = if sign > 0 { i } else { distances.len() - 1 - i };
+            let at = [i % side, i / side % side, i / (side * side)].map(|x| x as i32);
+            for offset in &before {
+                let near = [0, 1, 2].map(|axis| at[axis] + sign * offset[axis]);
+                if near.iter().all(|x| (0..=last).contains(x)) {
+                    distances[i] = distances[i].min(distances[index(near)] + 1);
+                }
             }
         }
     }
@@ -267,6 +296,21 @@ mod tests {
         }
         // All decay alike, so that what is above the mean stays; none is above a hundredth of what it was.
         assert!(grid.opacity().iter().all(|x| *x < 0.01));
+    }
+
+    #[test]
+    fn distances_are_those_to_the_nearest() {
+        let (side, zeros) = (7, [[1, 5, 2], [6, 0, 6], [1, 4, 4]]);
+        let place = |i: i32| [i % side, i / side % side, i / (side * side)];
+        let nearest = |i: i32| {
+            let far = |zero: &[i32; 3]| (0..3).map(|a| (place(i)[a] - zero[a]).abs()).max();
+            zeros.iter().filter_map(far).min().unwrap_or(side)
+        };
+        let wanted: Vec<i32> = (0..side.pow(3)).map(nearest).collect();
+        let start = wanted.iter().map(|far| if *far == 0 { 0 } else { side });
+        let mut distances: Vec<i32> = start.collect();
+        spread(&mut distances, side as usize);
+        assert_eq!(distances, wanted);
     }
 
     #[test]

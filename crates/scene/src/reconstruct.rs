@@ -5,17 +5,23 @@ use dreamsmith_base::{Camera, Purpose, Ray, Stream};
 use dreamsmith_data::View;
 use dreamsmith_kernels::AdamW;
 use dreamsmith_kernels::field::sparse_adam;
+use rayon::prelude::*;
 
 use crate::distortion::distortion;
 use crate::hierarchical::random_places;
-use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
+use crate::look::Look;
+use crate::model::{Model, Sampling, march_rays, refine_all, spread_all};
 use crate::reconstruct_error::ReconstructError;
 use crate::samples::Samples;
 use crate::spec::{FieldSpec, ReconstructSpec};
 use crate::thinning::Drawn;
 
-/// Rays that are drawn together until a step has its samples.
-const ROUND: usize = 1024;
+/// Rays that a thread draws at a time.
+const RAYS: usize = 64;
+/// The fewest that are drawn together.
+const ROUND: usize = 4 * RAYS;
+/// Weights that a thread checks at a time.
+const WEIGHTS: usize = 1 << 15;
 /// More rays than a step can have; separates the random numbers of steps.
 const MOST_RAYS: u64 = 1 << 24;
 
@@ -48,9 +54,12 @@ pub struct Reconstruction {
     gradients: Vec<Vec<f32>>,
     moments: [Vec<Vec<f32>>; 2],
     step: u64,
+    /// Rays of the last step: the next has about as many.
+    usual_rays: usize,
 }
 
 /// Some pixels.
+#[derive(Default)]
 struct Batch {
     /// In the box `[R]`.
     rays: Vec<Ray>,
@@ -87,6 +96,7 @@ impl Reconstruction {
             gradients,
             moments,
             step: 0,
+            usual_rays: 0,
         })
     }
 
@@ -162,26 +172,34 @@ impl Reconstruction {
         let Sampling::Occupied { grid, march } = &self.model.sampling else {
             return self.report();
         };
-        let least = march.least_transmittance;
-        let (mut batch, mut samples) = (self.pixels(0, 0), Samples::new());
-        loop {
+        let (mut batch, mut samples) = (Batch::default(), Samples::new());
+        let mut all = true;
+        while all && batch.rays.len() < march.rays {
             let first = batch.rays.len();
-            let n = ROUND.min(march.rays - first);
-            let more = self.pixels(first, n);
-            let jitter = |i: usize| self.stream(Purpose::RaySamples, first + i).uniform();
-            let marched = march_all(&more.rays, (grid, march), &jitter);
-            let all = samples.append(&marched, march.samples);
-            batch.rays.extend(more.rays);
-            batch.targets.extend(more.targets);
-            if !all || batch.rays.len() == march.rays {
-                break;
+            // About as many as the last step had. How many are drawn together changes nothing.
+            let usual = self.usual_rays + self.usual_rays / 32;
+            let n = usual.saturating_sub(first).max(first / 8).max(ROUND);
+            let last = march.rays.min(first + n);
+            let starts: Vec<usize> = (first..last).step_by(RAYS).collect();
+            let parts = starts.into_par_iter().map(|first| {
+                let more = self.pixels(first, RAYS.min(last - first));
+                let jitter = |i: usize| self.stream(Purpose::RaySamples, first + i).uniform();
+                let marched = march_rays(&more.rays, (grid, march), &jitter);
+                (more, marched)
+            });
+            for (more, marched) in parts.collect::<Vec<_>>() {
+                all = all && samples.append(&marched, march.samples);
+                batch.rays.extend(more.rays);
+                batch.targets.extend(more.targets);
             }
         }
         batch.rays.truncate(samples.n_rays());
         batch.targets.truncate(samples.n_rays());
         let mut report = self.report();
         report.samples = samples.len();
+        let least = march.least_transmittance;
         let look = Look::new(self.model.field(), &mut samples, least);
+        self.usual_rays = samples.n_rays();
         self.learn(0, &batch, (samples, look), &mut report);
         report
     }
@@ -261,8 +279,8 @@ impl Reconstruction {
     ) {
         let n_rays = batch.rays.len();
         let background = &self.model.background;
-        let mut streams = (0..n_rays).map(|ray| self.stream(Purpose::Background, ray));
-        let behind = background.training_colors(&samples.dirs, &mut streams);
+        let stream = |ray| self.stream(Purpose::Background, ray);
+        let behind = background.training_colors(&samples.dirs, &stream);
         let scale = 1.0 / (3 * n_rays.max(1)) as f32;
         let mut by_color = vec![0.0; 3 * n_rays];
         let mut by_behind = vec![0.0; 3 * n_rays];
@@ -325,11 +343,21 @@ impl Reconstruction {
         if !report.loss.is_finite() {
             return Err(bad("the loss"));
         }
-        // NaN and infinity survive a sum.
-        let finite = |values: &Vec<f32>| values.iter().map(|x| x.abs()).sum::<f32>().is_finite();
-        match self.gradients.iter().all(finite) {
-            true => Ok(()),
-            false => Err(bad("a gradient")),
+        // Of a number that is not finite all bits of the exponent are set.
+        let exponent = f32::INFINITY.to_bits();
+        let all_set = |values: &[f32]| {
+            let set = values
+                .iter()
+                .map(|x| u32::from(x.to_bits() & exponent == exponent));
+            set.fold(0, |any, set| any | set) == 1
+        };
+        let parts = self
+            .gradients
+            .par_iter()
+            .flat_map(|of| of.par_chunks(WEIGHTS));
+        match parts.any(all_set) {
+            false => Ok(()),
+            true => Err(bad("a gradient")),
         }
     }
 

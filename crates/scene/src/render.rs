@@ -1,20 +1,17 @@
 //! A picture of a radiance field from a camera: colour over the background, opacity, depth and normals.
-//! Rays go in rounds of a few samples, and end where hardly anything more is seen [Mueller22, appendix E].
+//! Leaves out what hardly anything is seen of.
 
 use dreamsmith_base::{Camera, Image, ImageError, Ray};
 use glam::Vec3;
 
 use crate::field::normals;
 use crate::hierarchical::middle_places;
-use crate::model::{Look, Model, Sampling, march_all, refine_all, spread_all};
-use crate::occupancy::Occupancy;
+use crate::look::Look;
+use crate::model::{Model, Sampling, march_all, refine_all, spread_all};
 use crate::samples::Samples;
-use crate::spec::MarchSpec;
 
 /// Rays that are looked at together.
 const RAYS: usize = 1 << 13;
-/// Samples of a ray in a round.
-const ROUND: usize = 16;
 
 /// What is computed beside colour, opacity and depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +35,9 @@ pub struct Frame {
     pub depth: Vec<f32>,
     /// Mean normal in the world, of length 1; 0 where nothing is `[H W, 3]`.
     pub normals: Vec<[f32; 3]>,
-    /// Samples whose density was asked.
-    pub samples: usize,
 }
 
-/// What rays have seen so far.
+/// What a ray sees, without what lies behind the box.
 #[derive(Clone, Copy)]
 struct Pixel {
     color: Vec3,
@@ -61,7 +56,6 @@ pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
         opacity: Vec::with_capacity(n_pixels),
         depth: Vec::with_capacity(n_pixels),
         normals: Vec::with_capacity(n_pixels),
-        samples: 0,
     };
     for first in (0..n_pixels).step_by(RAYS) {
         let ray = |i: usize| {
@@ -70,7 +64,7 @@ pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
             model.cube.ray_in_box(&ray)
         };
         let rays: Vec<Ray> = (first..(first + RAYS).min(n_pixels)).map(ray).collect();
-        let pixels = look_along(model, &rays, extent, &mut frame.samples);
+        let pixels = look_along(model, &rays, extent);
         let dirs: Vec<[f32; 3]> = rays.iter().map(|ray| ray.dir.into()).collect();
         let behind = model.background.colors(&dirs);
         for (pixel, behind) in pixels.iter().zip(behind.chunks_exact(3)) {
@@ -88,97 +82,50 @@ pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
 }
 
 /// What `rays` of the box see, without what lies behind it.
-fn look_along(model: &Model, rays: &[Ray], extent: Extent, asked: &mut usize) -> Vec<Pixel> {
-    let mut pixels = vec![
-        Pixel {
-            color: Vec3::ZERO,
-            transmittance: 1.0,
-            depth: 0.0,
-            normal: Vec3::ZERO,
-        };
-        rays.len()
-    ];
+fn look_along(model: &Model, rays: &[Ray], extent: Extent) -> Vec<Pixel> {
     match &model.sampling {
         Sampling::Occupied { grid, march } => {
-            march_in_rounds(rays, (grid, march), &mut |samples, of| {
-                *asked += samples.len();
-                add(model, extent, samples, &mut pixels, of)
-            });
+            let samples = march_all(rays, (grid, march));
+            pixels(model, extent, samples)
         }
         Sampling::Hierarchical { coarse, fine } => {
-            let of: Vec<u32> = (0..rays.len() as u32).collect();
             // A round of marching has about as many samples.
-            for (rays, of) in rays.chunks(RAYS / 16).zip(of.chunks(RAYS / 16)) {
+            let parts = rays.chunks(RAYS / 16).flat_map(|rays| {
                 let mut first = spread_all(rays, &|_| middle_places(*coarse));
                 let look = Look::new(model.fields[0].as_ref(), &mut first, 0.0);
                 let samples = refine_all(rays, (&first, &look.seen), &|_| middle_places(*fine));
-                *asked += first.len() + samples.len();
-                add(model, extent, samples, &mut pixels, of);
-            }
+                pixels(model, extent, samples)
+            });
+            parts.collect()
         }
-    }
-    pixels
-}
-
-/// Gives the samples of `rays` to `add` in rounds, with the numbers of their rays; it says which of these go on.
-fn march_in_rounds(
-    rays: &[Ray],
-    (grid, march): (&Occupancy, &MarchSpec),
-    add: &mut dyn FnMut(Samples, &[u32]) -> Vec<f32>,
-) {
-    let all = march_all(rays, (grid, march), &|_| 0.5);
-    let mut going: Vec<u32> = (0..rays.len() as u32).collect();
-    for round in 0.. {
-        going.retain(|ray| all.of_ray(*ray as usize).len() > round * ROUND);
-        if going.is_empty() {
-            return;
-        }
-        let mut samples = Samples::new();
-        for ray in &going {
-            let of_ray = all.of_ray(*ray as usize);
-            let some = of_ray.skip(round * ROUND).take(ROUND);
-            let pairs = some.map(|i| (all.depths[i], all.lengths[i]));
-            samples.push_ray(&rays[*ray as usize], pairs);
-        }
-        let left = add(samples, &going);
-        let mut left = left.iter();
-        going.retain(|_| {
-            left.next()
-                .is_some_and(|left| *left > march.least_transmittance)
-        });
     }
 }
 
-/// Adds what `samples` show to the pixels `of` their rays; says what these still see through them.
-fn add(
-    model: &Model,
-    extent: Extent,
-    mut samples: Samples,
-    pixels: &mut [Pixel],
-    of: &[u32],
-) -> Vec<f32> {
+/// What rays with `samples` see.
+fn pixels(model: &Model, extent: Extent, mut samples: Samples) -> Vec<Pixel> {
     // Of 8 bits a pixel has, a hundredth of the last.
     let look = Look::new(model.field(), &mut samples, 1e-5);
     let normals = match extent {
         Extent::Color => vec![],
         Extent::WithNormals => normals(model.field(), &samples.points),
     };
-    let color = |i: usize| Vec3::from_slice(&look.appearance.color[3 * i..]);
-    let mut left = vec![];
-    for (ray, number) in of.iter().enumerate() {
-        let pixel = &mut pixels[*number as usize];
+    let pixel = |ray: usize| {
+        let mut pixel = Pixel {
+            color: Vec3::from_slice(&look.seen.color[3 * ray..]),
+            transmittance: look.seen.transmittance[ray],
+            depth: 0.0,
+            normal: Vec3::ZERO,
+        };
         for i in samples.of_ray(ray) {
-            let weight = pixel.transmittance * look.seen.weights[i];
-            pixel.color += weight * color(i);
+            let weight = look.seen.weights[i];
             pixel.depth += weight * samples.depths[i];
             if let Some(normal) = normals.get(i) {
                 pixel.normal += weight * Vec3::from(*normal);
             }
         }
-        pixel.transmittance *= look.seen.transmittance[ray];
-        left.push(pixel.transmittance);
-    }
-    left
+        pixel
+    };
+    (0..samples.n_rays()).map(pixel).collect()
 }
 
 impl Frame {

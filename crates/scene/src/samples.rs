@@ -83,21 +83,6 @@ impl Samples {
         self.offsets[ray] as usize..self.offsets[ray + 1] as usize
     }
 
-    /// For each ray, how many of its samples are seen: those before the transmittance falls below `least`.
-    pub fn visible(&self, density: &[f32], least: f32) -> Visible {
-        let depth = -least.ln();
-        let counts = (0..self.n_rays()).map(|ray| {
-            let mut thickness = 0.0;
-            let seen = self.of_ray(ray).take_while(|i| {
-                let before = thickness;
-                thickness += density[*i] * self.lengths[*i];
-                before < depth
-            });
-            seen.count() as u32
-        });
-        Visible(counts.collect())
-    }
-
     /// Only the samples that are drawn; all rays stay.
     pub fn thin(&mut self, drawn: &Drawn) {
         drawn.compact(1, &mut self.points);
@@ -109,33 +94,23 @@ impl Samples {
         }
     }
 
-    /// Only the samples that are seen; all rays stay.
-    pub fn keep(&mut self, visible: &Visible) {
-        visible.compact(&self.offsets, 1, &mut self.points);
-        visible.compact(&self.offsets, 1, &mut self.depths);
-        visible.compact(&self.offsets, 1, &mut self.lengths);
+    /// Only the first samples of each ray, as many as `counts` `[R]` says.
+    pub fn keep(&mut self, counts: &[u32]) {
         let mut end = 0;
-        for (offset, n) in self.offsets[1..].iter_mut().zip(&visible.0) {
-            end += n;
-            *offset = end;
+        for (ray, n) in counts.iter().enumerate() {
+            let from = self.offsets[ray] as usize..(self.offsets[ray] + n) as usize;
+            self.points.copy_within(from.clone(), end);
+            self.depths.copy_within(from.clone(), end);
+            self.lengths.copy_within(from.clone(), end);
+            self.offsets[ray] = end as u32;
+            end += from.len();
         }
-    }
-}
-
-/// How many samples of each ray are seen `[R]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visible(Vec<u32>);
-
-impl Visible {
-    /// Drops the rows of `values` `[S, width]` that belong to samples which are not seen. `offsets` are those of all.
-    pub fn compact<T: Copy>(&self, offsets: &[u32], width: usize, values: &mut Vec<T>) {
-        let mut end = 0;
-        for (start, n) in offsets.iter().zip(&self.0) {
-            let (start, n) = (*start as usize * width, *n as usize * width);
-            values.copy_within(start..start + n, end);
-            end += n;
+        if let Some(last) = self.offsets.last_mut() {
+            *last = end as u32;
         }
-        values.truncate(end);
+        self.points.truncate(end);
+        self.depths.truncate(end);
+        self.lengths.truncate(end);
     }
 }
 

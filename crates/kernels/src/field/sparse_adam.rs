@@ -6,7 +6,7 @@ use rayon::slice::ParallelSliceMut;
 
 use crate::adamw::{AdamW, Factors};
 use crate::isa::{Isa, Job, Precision};
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{F32s, LANES, Lanes};
 
 /// Values that a thread takes at a time.
 const PART: usize = 1 << 15;
@@ -56,23 +56,47 @@ impl Job for Step<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let [value, gradient, m1, m2] = self.values;
-        let blocks = value.chunks_mut(LANES).zip(gradient.chunks_mut(LANES));
-        let moments = m1.chunks_mut(LANES).zip(m2.chunks_mut(LANES));
-        for ((value, gradient), (m1, m2)) in blocks.zip(moments) {
-            // All bits but the signs.
-            if gradient.iter().fold(0, |bits, g| bits | g.to_bits() << 1) == 0 {
-                continue;
-            }
-            for i in 0..value.len() {
-                let (mut w, mut a, mut b) = (value[i], m1[i], m2[i]);
-                self.factors.step(&mut w, gradient[i], &mut a, &mut b);
-                let touched = gradient[i] != 0.0;
-                value[i] = if touched { w } else { value[i] };
-                m1[i] = if touched { a } else { m1[i] };
-                m2[i] = if touched { b } else { m2[i] };
-                gradient[i] = 0.0;
-            }
+        let [
+            (values, last),
+            (gradient, last_gradient),
+            (m1, last_m1),
+            (m2, last_m2),
+        ] = self.values.map(|all| all.as_chunks_mut::<LANES>());
+        let blocks = values.iter_mut().zip(gradient);
+        for ((values, gradient), (m1, m2)) in blocks.zip(m1.iter_mut().zip(m2)) {
+            block(&self.factors, [values, gradient, m1, m2]);
         }
+        let rests = [last, last_gradient, last_m1, last_m2];
+        // What is added has no gradient.
+        let mut block_of_rests = [[0.0; LANES]; 4];
+        for (to, from) in block_of_rests.iter_mut().zip(&rests) {
+            to[..from.len()].copy_from_slice(from);
+        }
+        block(&self.factors, block_of_rests.each_mut());
+        for (to, from) in rests.into_iter().zip(&block_of_rests) {
+            to.copy_from_slice(&from[..to.len()]);
+        }
+    }
+}
+
+/// Sixteen values, their gradients and both moments.
+#[inline(always)]
+fn block(factors: &Factors, [value, gradient, m1, m2]: [&mut F32s; 4]) {
+    // All bits but the signs.
+    let mut bits = 0;
+    for g in &*gradient {
+        bits |= g.to_bits() << 1;
+    }
+    if bits == 0 {
+        return;
+    }
+    for i in 0..LANES {
+        let (mut w, mut a, mut b) = (value[i], m1[i], m2[i]);
+        factors.step(&mut w, gradient[i], &mut a, &mut b);
+        let touched = gradient[i] != 0.0;
+        value[i] = if touched { w } else { value[i] };
+        m1[i] = if touched { a } else { m1[i] };
+        m2[i] = if touched { b } else { m2[i] };
+        gradient[i] = 0.0;
     }
 }

@@ -1,11 +1,12 @@
 //! AVX-512, in f32 and with products of bf16 pairs.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm512_add_ps, _mm512_cmp_ps_mask,
-    _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_max_ps,
-    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+    __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm512_add_ps, _mm512_castpd_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
+    _mm512_i32gather_pd, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps,
+    _mm512_maskz_mul_ps, _mm512_max_ps, _mm512_permutex2var_epi32, _mm512_permutex2var_ps,
+    _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
 };
 use std::mem::transmute;
 
@@ -100,6 +101,18 @@ impl Lanes for Avx512 {
     unsafe fn reciprocal(x: F32s) -> F32s {
         // SAFETY: as above.
         unsafe { reciprocal(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn pairs(from: *const f32, at: &[u32; LANES]) -> [F32s; 2] {
+        // SAFETY: as above; indices of pairs are below 2^31.
+        unsafe { pairs(from, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
+        // SAFETY: as above.
+        unsafe { zip(first, second) }
     }
 
     #[inline(always)]
@@ -233,6 +246,65 @@ impl Lanes for Avx512Bf16 {
     unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
         // SAFETY: as above.
         unsafe { transpose(rows) }
+    }
+}
+
+/// From two registers of pairs: the first value of each, and the second.
+const UNZIP: [[u32; LANES]; 2] = {
+    let mut order = [[0; LANES]; 2];
+    let mut i = 0;
+    while i < LANES {
+        order[0][i] = 2 * i as u32;
+        order[1][i] = 2 * i as u32 + 1;
+        i += 1;
+    }
+    order
+};
+
+/// # Safety
+/// The processor has AVX-512 F, and `from` is good for pairs number `at`, all below 2^31.
+#[inline(always)]
+unsafe fn pairs(from: *const f32, at: &[u32; LANES]) -> [F32s; 2] {
+    // SAFETY: the caller's promise; the types have the same size.
+    unsafe {
+        let [a, b] = transmute::<[u32; LANES], [__m256i; 2]>(*at);
+        let a = _mm512_castpd_ps(_mm512_i32gather_pd::<8>(a, from.cast()));
+        let b = _mm512_castpd_ps(_mm512_i32gather_pd::<8>(b, from.cast()));
+        let [first, second] = transmute::<[[u32; LANES]; 2], [__m512i; 2]>(UNZIP);
+        let pairs = [
+            _mm512_permutex2var_ps(a, first, b),
+            _mm512_permutex2var_ps(a, second, b),
+        ];
+        transmute::<[__m512; 2], [F32s; 2]>(pairs)
+    }
+}
+
+/// From a register of first values and one of second values: the first half of the pairs, and the second.
+const ZIP: [[u32; LANES]; 2] = {
+    let mut order = [[0; LANES]; 2];
+    let mut i = 0;
+    while i < LANES {
+        // Items of the second register are numbered from 16.
+        order[i / 8][2 * i % LANES] = i as u32;
+        order[i / 8][2 * i % LANES + 1] = (LANES + i) as u32;
+        i += 1;
+    }
+    order
+};
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[inline(always)]
+unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
+    // SAFETY: the caller's promise; the types have the same size.
+    unsafe {
+        let [a, b] = transmute::<[F32s; 2], [__m512; 2]>([first, second]);
+        let [low, high] = transmute::<[[u32; LANES]; 2], [__m512i; 2]>(ZIP);
+        let pairs = [
+            _mm512_permutex2var_ps(a, low, b),
+            _mm512_permutex2var_ps(a, high, b),
+        ];
+        transmute::<[__m512; 2], [[f32; 2]; LANES]>(pairs)
     }
 }
 

@@ -98,6 +98,12 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         pairs
     }
 
+    /// Values of both in turn.
+    #[inline(always)]
+    unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
+        std::array::from_fn(|i| [first[i], second[i]])
+    }
+
     /// Transposes a block of items.
     #[inline(always)]
     unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {

@@ -69,13 +69,16 @@ impl Cells {
         Self { entries, shares }
     }
 
-    /// The weights of a corner.
+    /// The weights of all corners.
     #[inline(always)]
-    pub(super) fn weights(&self, corner: usize) -> F32s {
-        let [x, y, z] = sides(corner);
-        let mut weights = self.shares[0][x];
-        for i in 0..LANES {
-            weights[i] *= self.shares[1][y][i] * self.shares[2][z][i];
+    pub(super) fn weights(&self) -> [F32s; CORNERS] {
+        let [xs, ys, zs] = &self.shares;
+        let mut weights = [[0.0; LANES]; CORNERS];
+        for corner in 0..CORNERS {
+            let [x, y, z] = sides(corner);
+            for i in 0..LANES {
+                weights[corner][i] = xs[x][i] * (ys[y][i] * zs[z][i]);
+            }
         }
         weights
     }
@@ -109,7 +112,7 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// Values that `points` take as columns.
-    pub(super) fn len(points: usize) -> usize {
+    pub(super) fn room(points: usize) -> usize {
         3 * points.next_multiple_of(LANES)
     }
 

@@ -1,18 +1,19 @@
 //! What one thread does with the cells of its points, sixteen points at a time.
 
 use super::cells::{CORNERS, Cells, Columns};
+use super::rows::Block;
 use super::{FEATURES, Level};
 use crate::isa::Job;
 use crate::lanes::{LANES, Lanes};
 
-/// The features of some points.
+/// The features of some points on one level.
 pub(super) struct Encode<'a> {
-    pub(super) levels: &'a [Level],
+    pub(super) level: &'a Level,
     pub(super) values: &'a [f32],
-    pub(super) points: Columns<'a>,
-    pub(super) features: usize,
-    /// `[points, features]`
-    pub(super) to: &'a mut [f32],
+    pub(super) points: &'a Columns<'a>,
+    /// Of the points from block `first` on.
+    pub(super) to: &'a mut [Block],
+    pub(super) first: usize,
 }
 
 impl Job for Encode<'_> {
@@ -20,31 +21,22 @@ impl Job for Encode<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let features = self.features;
-        for (l, level) in self.levels.iter().enumerate() {
-            let table = level.table(self.values);
-            for (block, to) in self.to.chunks_mut(LANES * features).enumerate() {
-                let cells = Cells::of(level, self.points.block(block));
-                let mut sums = [[0.0; LANES]; FEATURES];
-                for corner in 0..CORNERS {
-                    let weights = cells.weights(corner);
-                    // SAFETY: jobs only run for a set that the processor has; the table is as long as
-                    // the level.
-                    let pairs = unsafe { L::pairs(table.as_ptr(), &cells.entries[corner]) };
-                    for f in 0..FEATURES {
-                        for i in 0..LANES {
-                            sums[f][i] = L::mul_add(weights[i], pairs[f][i], sums[f][i]);
-                        }
+        let table = self.level.table(self.values);
+        for (block, to) in (self.first..).zip(self.to) {
+            let cells = Cells::of(self.level, self.points.block(block));
+            let weights = cells.weights();
+            let mut sums = [[0.0; LANES]; FEATURES];
+            for corner in 0..CORNERS {
+                // SAFETY: jobs only run for a set that the processor has; the table is as long as the
+                // level.
+                let pairs = unsafe { L::pairs(table.as_ptr(), &cells.entries[corner]) };
+                for f in 0..FEATURES {
+                    for i in 0..LANES {
+                        sums[f][i] = L::mul_add(weights[corner][i], pairs[f][i], sums[f][i]);
                     }
                 }
-                for (i, to) in to.chunks_exact_mut(features).enumerate() {
-                    to[FEATURES * l] = sums[0][i];
-                    to[FEATURES * l + 1] = sums[1][i];
-                }
             }
-        }
-        for to in self.to.chunks_exact_mut(features) {
-            to[FEATURES * self.levels.len()..].fill(0.0);
+            *to = sums;
         }
     }
 }
@@ -53,9 +45,10 @@ impl Job for Encode<'_> {
 pub(super) struct Scatter<'a> {
     pub(super) level: &'a Level,
     pub(super) points: &'a Columns<'a>,
-    /// Those of the level's features, from the first point's on, `features` apart.
-    pub(super) grad: &'a [f32],
-    pub(super) features: usize,
+    pub(super) n_points: usize,
+    /// Those of the level's features, from the first block's on, `levels` apart.
+    pub(super) grad: &'a [Block],
+    pub(super) levels: usize,
     pub(super) to: &'a mut [f32],
 }
 
@@ -66,22 +59,20 @@ impl Job for Scatter<'_> {
     fn run<L: Lanes>(self) {
         let table = self.to.as_chunks_mut::<FEATURES>().0;
         assert!(table.len() >= self.level.entries);
-        for (block, grad) in self.grad.chunks(LANES * self.features).enumerate() {
+        for (block, grads) in self.grad.iter().step_by(self.levels).enumerate() {
             let cells = Cells::of(self.level, self.points.block(block));
-            let mut grads = [[0.0; LANES]; FEATURES];
-            let n = grad.len().div_ceil(self.features);
-            for (i, grad) in grad.chunks(self.features).enumerate() {
-                grads[0][i] = grad[0];
-                grads[1][i] = grad[1];
-            }
+            let weights = cells.weights();
             let mut products = [[[0.0; FEATURES]; LANES]; CORNERS];
             for corner in 0..CORNERS {
-                let weights = cells.weights(corner);
+                let [mut first, mut second] = *grads;
                 for i in 0..LANES {
-                    products[corner][i] = [weights[i] * grads[0][i], weights[i] * grads[1][i]];
+                    first[i] *= weights[corner][i];
+                    second[i] *= weights[corner][i];
                 }
+                // SAFETY: jobs only run for a set that the processor has.
+                products[corner] = unsafe { L::zip(first, second) };
             }
-            for i in 0..n {
+            for i in 0..LANES.min(self.n_points - LANES * block) {
                 for corner in 0..CORNERS {
                     let entry = cells.entries[corner][i] as usize;
                     // SAFETY: a cell's entries are below those of the level.

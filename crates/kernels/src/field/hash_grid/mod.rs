@@ -4,6 +4,7 @@
 
 mod cells;
 mod jobs;
+mod rows;
 
 use bytemuck::cast_slice_mut;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
@@ -12,14 +13,23 @@ use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 use crate::isa::{Isa, Precision};
+use crate::lanes::LANES;
+use crate::parallel::threads;
 use crate::scratch::with_scratch;
 use cells::Columns;
 use jobs::{Encode, PointGradient, Scatter};
+use rows::{Block, ToBlocks, ToRows};
 
 /// Features of an entry.
 const FEATURES: usize = 2;
 /// Points that a thread takes at a time: a level's table stays in its cache for so many.
 const PART: usize = 1 << 12;
+/// Points that all threads encode together: their features stay in the largest cache.
+const ENCODED: usize = 1 << 15;
+/// Points whose rows a thread makes at a time.
+const ROWS: usize = 1 << 10;
+/// As many threads as have enough to do with a level for each.
+const LEVELS_FOR_EACH: usize = 8;
 
 /// The sizes of a hash grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,21 +137,64 @@ impl HashGrid {
         assert_eq!(values.len(), self.n_values(), "values of the grid");
         assert_eq!(to.len(), points.len() * self.n_features(), "features");
         let features = self.n_features();
-        let isa = Isa::of(Precision::F32);
         let parts = points
-            .par_chunks(PART)
-            .zip(to.par_chunks_mut(PART * features));
-        parts.with_max_len(1).for_each(|(points, to)| {
-            with_scratch(Columns::len(points.len()), |room| {
-                isa.run(Encode {
-                    levels: self.active(active_levels),
-                    values,
-                    points: Columns::of(points, cast_slice_mut(room)),
-                    features,
-                    to,
+            .chunks(ENCODED)
+            .zip(to.chunks_mut(ENCODED * features));
+        for (points, to) in parts {
+            self.encode_part((values, self.active(active_levels)), points, to);
+        }
+    }
+
+    /// Level by level, so that a thread fetches each table once. Rows come after that: written level by level, they would
+    /// be fetched as often.
+    fn encode_part(
+        &self,
+        (values, levels): (&[f32], &[Level]),
+        points: &[[f32; 3]],
+        to: &mut [f32],
+    ) {
+        let (isa, features) = (Isa::of(Precision::F32), self.n_features());
+        let (room, blocks) = (Columns::room(points.len()), points.len().div_ceil(LANES));
+        // More threads than levels share the points of each.
+        let share = blocks.div_ceil(threads().div_ceil(LEVELS_FOR_EACH)).max(1);
+        with_scratch(
+            room + FEATURES * LANES * blocks * levels.len(),
+            |room_for_all| {
+                let (of_points, of_features) = room_for_all.split_at_mut(room);
+                let points = Columns::of(points, cast_slice_mut(of_points));
+                let of_features: &mut [Block] = cast_slice_mut(of_features);
+                let mut work = vec![];
+                for (level, to) in levels
+                    .iter()
+                    .zip(of_features.chunks_exact_mut(blocks.max(1)))
+                {
+                    for (first, to) in (0..).step_by(share).zip(to.chunks_mut(share)) {
+                        let points = &points;
+                        work.push(Encode {
+                            level,
+                            values,
+                            points,
+                            to,
+                            first,
+                        });
+                    }
+                }
+                work.into_par_iter()
+                    .with_max_len(1)
+                    .for_each(|work| isa.run(work));
+                let levels: Vec<&[Block]> = of_features.chunks_exact(blocks.max(1)).collect();
+                let parts = to.par_chunks_mut(ROWS * features).enumerate();
+                parts.for_each(|(part, to)| {
+                    let (levels, first) = (&levels[..], part * ROWS / LANES);
+                    isa.run(ToRows {
+                        levels,
+                        first,
+                        features,
+                        to,
+                    });
                 });
-            });
-        });
+            },
+        );
     }
 
     /// Adds the derivative of the sum of `grad` times features by the values, to `to`,
@@ -169,17 +222,27 @@ impl HashGrid {
         }
         // The finest take longest.
         levels.reverse();
-        with_scratch(Columns::len(points.len()), |room| {
-            let columns = Columns::of(points, cast_slice_mut(room));
+        let (n_points, n_levels) = (points.len(), self.levels.len());
+        let room = Columns::room(n_points);
+        let of_blocks = n_points.next_multiple_of(LANES) * features;
+        with_scratch(room + of_blocks, |room_for_all| {
+            let (of_points, blocks) = room_for_all.split_at_mut(room);
+            let points = Columns::of(points, cast_slice_mut(of_points));
+            let blocks: &mut [Block] = cast_slice_mut(blocks);
+            let parts = grad.par_chunks(ROWS * features);
+            let parts = parts.zip(blocks.par_chunks_mut(ROWS / LANES * n_levels));
+            parts.for_each(|(rows, to)| isa.run(ToBlocks { rows, features, to }));
+            let blocks = &*blocks;
             levels
                 .into_par_iter()
                 .with_max_len(1)
                 .for_each(|(l, level, to)| {
                     isa.run(Scatter {
                         level,
-                        points: &columns,
-                        grad: grad.get(FEATURES * l..).unwrap_or_default(),
-                        features,
+                        points: &points,
+                        n_points,
+                        grad: blocks.get(l..).unwrap_or_default(),
+                        levels: n_levels,
                         to,
                     });
                 });
@@ -210,7 +273,7 @@ impl HashGrid {
             .zip(grads)
             .zip(to.par_chunks_mut(PART));
         parts.with_max_len(1).for_each(|((points, grad), to)| {
-            with_scratch(Columns::len(points.len()), |room| {
+            with_scratch(Columns::room(points.len()), |room| {
                 isa.run(PointGradient {
                     levels: self.active(active_levels),
                     values,
