@@ -1,5 +1,5 @@
-//! How well a mesh agrees with the field it was taken from: silhouettes and depths, as some of the cameras see both.
-//! Leaves out colour.
+//! What some of the cameras see of a field, and so which places none of them sees, and how well a mesh agrees with the
+//! field it was taken from: silhouettes and depths. Leaves out colour.
 
 use dreamsmith_base::{Camera, CameraError, Mesh};
 use glam::Vec3;
@@ -9,8 +9,10 @@ use crate::model::Model;
 use crate::raster::{RasterError, Shading, Surface, fragments};
 use crate::render::{Extent, render};
 
-/// Cameras that are asked.
-const CAMERAS: usize = 8;
+/// Cameras that look at the field.
+const CAMERAS: usize = 48;
+/// Those of them, one in so many, that look at meshes.
+const ASKED: usize = 6;
 /// The longest side of what they see.
 const SIDE: u32 = 128;
 /// Where only one of the two is, they differ by this part of the field's half side, and nowhere by more.
@@ -64,11 +66,29 @@ impl Sights {
         })
     }
 
+    /// Whether `point` of the world lies behind surfaces by more than `margin`, whichever camera looks. What is in no
+    /// picture is not hidden.
+    pub fn hide(&self, point: Vec3, margin: f32) -> bool {
+        let mut is_in_a_picture = false;
+        for sight in &self.sights {
+            if let Some(depth) = sight.depth_towards(point) {
+                if depth
+                    .is_none_or(|depth| sight.camera.position().distance(point) < depth + margin)
+                {
+                    return false;
+                }
+                is_in_a_picture = true;
+            }
+        }
+        is_in_a_picture
+    }
+
     /// Compares a mesh of the world with the field.
     pub fn agreement(&self, mesh: &Mesh) -> Result<Agreement, RasterError> {
         let surface = Surface::new(mesh, Shading::Flat);
         let most = MOST * self.half_side;
-        let counts = self.sights.par_iter().map(|s| s.counts(&surface, most));
+        let asked: Vec<&Sight> = self.sights.iter().step_by(ASKED).collect();
+        let counts = asked.par_iter().map(|s| s.counts(&surface, most));
         let counts = counts.collect::<Result<Vec<Counts>, _>>()?;
         let mut sum = Counts::default();
         for counts in counts {
@@ -96,6 +116,14 @@ struct Counts {
 }
 
 impl Sight {
+    /// What stands at the pixel that shows `point`; `None` if none does.
+    fn depth_towards(&self, point: Vec3) -> Option<Option<f32>> {
+        let [width, height] = self.camera.lens().size().map(|side| side as f32);
+        let [x, y] = self.camera.project(point)?;
+        let inside = (0.0..width).contains(&x) && (0.0..height).contains(&y);
+        inside.then(|| self.depth[y as usize * width as usize + x as usize])
+    }
+
     fn counts(&self, surface: &Surface, most: f32) -> Result<Counts, RasterError> {
         let found = fragments(surface, &self.camera)?;
         let width = found.size[0] as usize;

@@ -15,6 +15,9 @@ use crate::surface::{
 
 /// Points whose density is asked together.
 const BLOCK: usize = 1 << 16;
+/// What lies so many cells behind what is seen, from wherever one looks, is inside: the field has learnt nothing about it.
+/// Smoothing reaches one cell.
+const MARGIN: f32 = 2.0;
 /// The levels that are tried: from a haze to what hides nearly all behind one cell.
 const LEVELS: [f32; 8] = [0.03, 0.06, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8];
 
@@ -100,8 +103,11 @@ pub fn extract(
     cameras: &[Camera],
     spec: &ExtractSpec,
 ) -> Result<Extracted, ExtractError> {
-    let volume = opacities(model, Lattice::unit(spec.cells)?)?.smoothed();
     let sights = Sights::new(model, cameras)?;
+    let volume = opacities(model, Lattice::unit(spec.cells)?)?;
+    let margin = MARGIN * volume.lattice().cell_size().x * model.cube.half_side;
+    let is_hidden = |point| sights.hide(model.cube.to_world(point), margin);
+    let volume = volume.filled(is_hidden, 1.0).smoothed();
     let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec)?;
     let mut parts = decimate(surface, spec.faces)?.into_parts();
     let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));

@@ -59,6 +59,19 @@ impl Volume {
         }
     }
 
+    /// The points where `is_inside` have the value `filling`.
+    pub fn filled(&self, is_inside: impl Fn(Vec3) -> bool + Sync, filling: f32) -> Self {
+        let values = self.values.par_iter().enumerate();
+        let values = values.map(|(i, value)| match is_inside(self.lattice.point(i)) {
+            true => filling,
+            false => *value,
+        });
+        Self {
+            lattice: self.lattice,
+            values: values.collect(),
+        }
+    }
+
     /// Fills what no way leads to, through values up to `level`, from the border of the lattice or from `windows`: what
     /// a field says about the inside of solid things, which nobody saw. `filling` lies above the level.
     pub fn without_hollows(&self, level: f32, windows: &[Vec3], filling: f32) -> Self {

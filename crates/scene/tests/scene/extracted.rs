@@ -60,6 +60,28 @@ fn a_shell_becomes_a_solid_ball_without_dust() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
+fn what_no_camera_sees_is_solid() -> Result<(), Box<dyn Error>> {
+    // A bowl upside down, into which no camera looks from above.
+    let bowl = Known {
+        density: |p| match (0.4..0.6).contains(&p.length()) && p.y > -0.2 {
+            true => 300.0,
+            false => 0.0,
+        },
+        slope: |_| Vec3::ZERO,
+    };
+    let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
+    let above = |i| Camera::orbit(Radians(0.8 * i as f32), Radians(0.3), 7.0, lens);
+    let cameras = (0..8).map(above).collect::<Result<Vec<_>, _>>()?;
+    let mesh = extract(&bowl.model(everywhere(256))?, &cameras, &CELLS)?.mesh;
+    // In the world: the cap of the ball of radius 1.2 above -0.4, and some of the shade under it.
+    let (r, h) = (1.2f64, 1.6);
+    let cap = PI * h * h * (r - h / 3.0);
+    let share = mesh.signed_volume() / cap;
+    assert!((0.9..1.15).contains(&share), "{share}");
+    Ok(())
+}
+
+#[test]
 fn haze_has_its_surface_where_it_was_asked_for() -> Result<(), Box<dyn Error>> {
     let haze = |level| {
         let field = Known {
