@@ -110,7 +110,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Export(args) => args.run(&device()?, console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),
-        Command::Reconstruct(args) => args.run(console),
+        Command::Reconstruct(args) => args.run(global.precision, console),
         Command::Render(args) => args.run(console),
         Command::Data(args) => args.run(console),
         Command::Info(args) => args.run(console),

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use dreamsmith_base::{Image, create_folder, grid, write_atomic_bytes, write_png};
 use dreamsmith_data::{PosedLimits, PosedViews, View, read_posed};
+use dreamsmith_kernels::Precision;
 use dreamsmith_scene::background::BackgroundSpec;
 use dreamsmith_scene::bound::Bound;
 use dreamsmith_scene::checkpoint;
@@ -124,9 +125,9 @@ impl FromStr for BackgroundName {
 }
 
 impl Reconstruct {
-    pub fn run(self, console: &Console) -> anyhow::Result<()> {
+    pub fn run(self, precision: Option<Precision>, console: &Console) -> anyhow::Result<()> {
         if self.print_spec {
-            let spec = self.spec()?;
+            let spec = self.spec(precision)?;
             let text = spec.to_toml()?;
             console.result(text.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
@@ -135,15 +136,15 @@ impl Reconstruct {
         let meshing = self.mesh.read()?;
         let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let (reconstruction, views, seconds) = match &self.resume {
-            Some(_) => resume(&folder, console)?,
-            None => self.start(&folder, console)?,
+            Some(_) => resume(&folder, precision, console)?,
+            None => self.start(&folder, precision, console)?,
         };
         let scene = (reconstruction, views);
         reconstruct(scene, seconds, &folder, &meshing, console)
     }
 
     /// The spec as far as it does not depend on the pictures.
-    fn spec(&self) -> anyhow::Result<ReconstructSpec> {
+    fn spec(&self, precision: Option<Precision>) -> anyhow::Result<ReconstructSpec> {
         let mut spec = match &self.spec {
             Some(path) => ReconstructSpec::read(path)?,
             None => ReconstructSpec::default(),
@@ -170,6 +171,9 @@ impl Reconstruct {
             let center = [0.0; 3];
             spec.bound = Bound::Cube { center, half_side };
         }
+        if let Some(precision) = precision {
+            *spec.field.precision_mut() = precision;
+        }
         spec.check()?;
         Ok(spec)
     }
@@ -177,6 +181,7 @@ impl Reconstruct {
     fn start(
         &self,
         folder: &RunFolder,
+        precision: Option<Precision>,
         console: &Console,
     ) -> anyhow::Result<(Reconstruction, PosedViews, f64)> {
         if folder.checkpoint().exists() {
@@ -185,7 +190,7 @@ impl Reconstruct {
                 folder.path().display()
             );
         }
-        let mut spec = self.spec()?;
+        let mut spec = self.spec(precision)?;
         let views = open_views(&spec.data, console)?;
         let see_through = views.train.iter().any(has_alpha);
         match (self.background, see_through) {
@@ -223,10 +228,14 @@ fn has_alpha(view: &View) -> bool {
 
 fn resume(
     folder: &RunFolder,
+    precision: Option<Precision>,
     console: &Console,
 ) -> anyhow::Result<(Reconstruction, PosedViews, f64)> {
     let checkpoint = folder.checkpoint();
-    let spec = checkpoint::read_spec(&checkpoint)?;
+    let mut spec = checkpoint::read_spec(&checkpoint)?;
+    if let Some(precision) = precision {
+        *spec.field.precision_mut() = precision;
+    }
     let views = open_views(&spec.data, console)?;
     let (reconstruction, state) = checkpoint::load(&checkpoint, spec, views.train.clone())?;
     console.note(&format!(

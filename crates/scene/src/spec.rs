@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dreamsmith_base::read_limited;
+use dreamsmith_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::background::BackgroundSpec;
@@ -237,6 +238,16 @@ impl OptimizerSpec {
 impl Default for FieldSpec {
     fn default() -> Self {
         Self::Hash(HashSpec::default())
+    }
+}
+
+impl FieldSpec {
+    /// How the field's perceptrons multiply.
+    pub fn precision_mut(&mut self) -> &mut Precision {
+        match self {
+            Self::Hash(hash) => &mut hash.network.precision,
+            Self::Nerf(nerf) => &mut nerf.network.precision,
+        }
     }
 }
 

@@ -79,6 +79,22 @@ fn views_become_a_field_pictures_and_a_mesh() -> Outcome {
 }
 
 #[test]
+fn the_precision_asked_for_is_that_of_the_spec() -> Outcome {
+    let lab = Lab::new()?;
+    for field in ["hash", "nerf"] {
+        for precision in ["f32", "bf16"] {
+            let arguments = format!("reconstruct --print-spec --field {field} --json");
+            let told = lab
+                .succeeds(&format!("{arguments} --precision {precision}"))?
+                .out;
+            let spec: Value = serde_json::from_str(&told)?;
+            assert_eq!(spec["field"]["network"]["precision"], json!(precision));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_field_of_thin_air_has_no_mesh() -> Outcome {
     let lab = lab()?;
     let ended = lab.succeeds("reconstruct views --steps 1 --cells 8 --level 0.9 -o run")?;
