@@ -5,12 +5,13 @@
 use dreamsmith_base::color::srgb_to_linear;
 use dreamsmith_base::{Camera, CameraError, Mesh, MeshError};
 use glam::{Affine3A, Vec3};
+use rayon::prelude::*;
 
 use crate::agreement::{Agreement, Sights};
 use crate::model::{Model, Sampling};
 use crate::raster::RasterError;
 use crate::surface::{
-    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, without_dust,
+    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, without_dust,
 };
 
 /// Points whose density is asked together.
@@ -118,7 +119,11 @@ pub fn extract(
     let mesh = paint(parts.build()?, |verts, normals| {
         colors(model, verts, normals)
     })?;
-    let mesh = to_world(model, mesh);
+    // A field has no colours where nobody looked: what is filled begins at the margin.
+    let verts = mesh.verts().par_iter();
+    let seen = verts.map(|vert| !sights.hide(model.cube.to_world((*vert).into()), 0.5 * margin));
+    let seen = seen.collect();
+    let mesh = to_world(model, spread_colors(mesh, seen)?);
     Ok(Extracted {
         agreement: sights.agreement(&mesh)?,
         level,

@@ -22,7 +22,7 @@ pub use distance::{Chamfer, chamfer};
 pub use isosurface::{Inside, isosurface};
 pub use lattice::{Lattice, MAX_CELLS};
 pub use nearest::NearestSurface;
-pub use paint::{paint, vertex_normals};
+pub use paint::{paint, spread_colors, vertex_normals};
 pub use topology::Topology;
 pub use volume::Volume;
 

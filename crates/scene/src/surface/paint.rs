@@ -28,6 +28,35 @@ pub fn paint(
     parts.build()
 }
 
+/// Colours the vertices that are not `known` `[V]` from those that are, neighbour by neighbour: each is the mean of those
+/// that had a colour one step before. What no face joins to a known vertex stays as it is.
+pub fn spread_colors(mesh: Mesh, mut known: Vec<bool>) -> Result<Mesh, MeshError> {
+    let mut parts = mesh.into_parts();
+    loop {
+        let mut sums = vec![(Vec3::ZERO, 0.0); parts.colors.len()];
+        for face in &parts.faces {
+            for (i, j) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+                let [from, to] = [i, j].map(|corner| face[corner] as usize);
+                if known[from] && !known[to] {
+                    sums[to].0 += Vec3::from(parts.colors[from]);
+                    sums[to].1 += 1.0;
+                }
+            }
+        }
+        let mut is_done = true;
+        for (vert, (sum, n)) in sums.into_iter().enumerate() {
+            if n > 0.0 {
+                parts.colors[vert] = (sum / n).into();
+                known[vert] = true;
+                is_done = false;
+            }
+        }
+        if is_done {
+            return parts.build();
+        }
+    }
+}
+
 /// The mean of the normals of the faces at each vertex, weighted by their angles there [Thurmer98] `[V, 3]`; zero where
 /// they cancel out or where there are none.
 pub fn vertex_normals(mesh: &Mesh) -> Vec<[f32; 3]> {
@@ -66,6 +95,18 @@ mod tests {
             ..MeshParts::default()
         };
         parts.build().unwrap()
+    }
+
+    #[test]
+    fn colors_spread_over_faces() {
+        let mut parts = cube_corner().into_parts();
+        let [red, blue, any] = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.3; 3]];
+        parts.colors = vec![any, red, blue, any, any];
+        let known = vec![false, true, true, false, false];
+        let spread = spread_colors(parts.build().unwrap(), known).unwrap();
+        // Both have a red and a blue neighbour; the last vertex is in no face.
+        let both = [0.5, 0.0, 0.5];
+        assert_eq!(spread.colors(), [both, red, blue, both, any]);
     }
 
     #[test]
