@@ -13,6 +13,8 @@ use crate::render::{Extent, render};
 const CAMERAS: usize = 48;
 /// Those of them, one in so many, that look at meshes.
 const ASKED: usize = 6;
+/// The cosine of 70 degrees: surfaces that are looked at from farther aside hardly show their colour.
+const GRAZING: f32 = 0.35;
 /// The longest side of what they see.
 const SIDE: u32 = 128;
 /// Where only one of the two is, they differ by this part of the field's half side, and nowhere by more.
@@ -29,6 +31,8 @@ struct Sight {
     camera: Camera,
     /// The distance of what hides more than half of the light `[H W]`.
     depth: Vec<Option<f32>>,
+    /// The distance behind which hardly anything is seen `[H W]`.
+    end: Vec<f32>,
 }
 
 /// How well a mesh agrees with a field, over the pixels where either is.
@@ -57,8 +61,8 @@ impl Sights {
             let frame = render(model, &camera, Extent::Color);
             let there = frame.opacity.iter().zip(frame.depth);
             let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(depth));
-            let depth = depth.collect();
-            Ok(Sight { camera, depth })
+            let (depth, end) = (depth.collect(), frame.end);
+            Ok(Sight { camera, depth, end })
         });
         Ok(Self {
             half_side: model.cube.half_side,
@@ -66,21 +70,26 @@ impl Sights {
         })
     }
 
-    /// Whether `point` of the world lies behind surfaces by more than `margin`, whichever camera looks. What is in no
-    /// picture is not hidden.
+    /// Whether `point` of the world lies behind surfaces by more than `margin`, whichever camera looks. What is in fewer
+    /// than three quarters of the pictures is not hidden: it may lie behind the scene in all of them.
     pub fn hide(&self, point: Vec3, margin: f32) -> bool {
-        let mut is_in_a_picture = false;
+        let mut n_pictures = 0;
         for sight in &self.sights {
-            if let Some(depth) = sight.depth_towards(point) {
-                if depth
-                    .is_none_or(|depth| sight.camera.position().distance(point) < depth + margin)
-                {
-                    return false;
-                }
-                is_in_a_picture = true;
+            match sight.sees(point, margin) {
+                Some(true) => return false,
+                Some(false) => n_pictures += 1,
+                None => {}
             }
         }
-        is_in_a_picture
+        n_pictures > 0 && 4 * n_pictures >= 3 * self.sights.len()
+    }
+
+    /// Whether some camera sees a surface at `point`, not just from the side: an edge is no place to learn a colour.
+    pub fn show(&self, point: Vec3, normal: Vec3, margin: f32) -> bool {
+        self.sights.iter().any(|sight| {
+            let from = (sight.camera.position() - point).normalize_or_zero();
+            normal.dot(from) > GRAZING && sight.sees(point, margin) == Some(true)
+        })
     }
 
     /// Compares a mesh of the world with the field.
@@ -116,12 +125,15 @@ struct Counts {
 }
 
 impl Sight {
-    /// What stands at the pixel that shows `point`; `None` if none does.
-    fn depth_towards(&self, point: Vec3) -> Option<Option<f32>> {
+    /// Whether `point` is no farther than `margin` behind what its pixel shows; `None` if it is in no pixel.
+    fn sees(&self, point: Vec3, margin: f32) -> Option<bool> {
         let [width, height] = self.camera.lens().size().map(|side| side as f32);
         let [x, y] = self.camera.project(point)?;
-        let inside = (0.0..width).contains(&x) && (0.0..height).contains(&y);
-        inside.then(|| self.depth[y as usize * width as usize + x as usize])
+        let is_inside = (0.0..width).contains(&x) && (0.0..height).contains(&y);
+        is_inside.then(|| {
+            let end = self.end[y as usize * width as usize + x as usize];
+            self.camera.position().distance(point) < end + margin
+        })
     }
 
     fn counts(&self, surface: &Surface, most: f32) -> Result<Counts, RasterError> {

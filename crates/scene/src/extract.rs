@@ -108,8 +108,14 @@ pub fn extract(
     let volume = opacities(model, Lattice::unit(spec.cells)?)?;
     let margin = MARGIN * volume.lattice().cell_size().x * model.cube.half_side;
     let is_hidden = |point| sights.hide(model.cube.to_world(point), margin);
+    let most = volume
+        .smoothed()
+        .values()
+        .iter()
+        .copied()
+        .fold(0.0, f32::max);
     let volume = volume.filled(is_hidden, 1.0).smoothed();
-    let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec)?;
+    let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec, most)?;
     let mut parts = decimate(surface, spec.faces)?.into_parts();
     let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));
     let normals = parts.verts.iter().map(outward);
@@ -119,11 +125,13 @@ pub fn extract(
     let mesh = paint(parts.build()?, |verts, normals| {
         colors(model, verts, normals)
     })?;
-    // A field has no colours where nobody looked: what is filled begins at the margin.
-    let verts = mesh.verts().par_iter();
-    let seen = verts.map(|vert| !sights.hide(model.cube.to_world((*vert).into()), 0.5 * margin));
-    let seen = seen.collect();
-    let mesh = to_world(model, spread_colors(mesh, seen)?);
+    let mesh = to_world(model, mesh);
+    // A field has no colours where nobody looked.
+    let verts = mesh.verts().par_iter().zip(mesh.normals());
+    let shown =
+        verts.map(|(vert, normal)| sights.show((*vert).into(), (*normal).into(), 0.5 * margin));
+    let shown = shown.collect();
+    let mesh = spread_colors(mesh, shown)?;
     Ok(Extracted {
         agreement: sights.agreement(&mesh)?,
         level,
@@ -131,12 +139,13 @@ pub fn extract(
     })
 }
 
-/// The surface in the box at the level of `spec`, and this level.
+/// The surface in the box at the level of `spec`, and this level; the field is nowhere more opaque than `most`.
 fn best_surface(
     model: &Model,
     (volume, sights): (&Volume, &Sights),
     cameras: &[Camera],
     spec: &ExtractSpec,
+    most: f32,
 ) -> Result<(Mesh, f32), ExtractError> {
     let levels = match &spec.level {
         Level::Agreeing => LEVELS.as_slice(),
@@ -145,7 +154,6 @@ fn best_surface(
     let cube = &model.cube;
     let in_box = |camera: &Camera| (camera.position() - Vec3::from(cube.center)) / cube.half_side;
     let windows: Vec<Vec3> = cameras.iter().map(in_box).collect();
-    let most = volume.values().iter().copied().fold(0.0, f32::max);
     let mut best: Option<(Mesh, f32, f64)> = None;
     for level in levels.iter().copied().filter(|level| *level < most) {
         let solid = volume.without_hollows(level, &windows, 1.0);

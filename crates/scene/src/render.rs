@@ -13,6 +13,9 @@ use crate::samples::Samples;
 /// Rays that are looked at together.
 const RAYS: usize = 1 << 13;
 
+/// What share of light passes the end of a ray.
+const END: f32 = 0.1;
+
 /// What is computed beside colour, opacity and depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -33,6 +36,8 @@ pub struct Frame {
     pub opacity: Vec<f32>,
     /// Mean distance from the camera, in the world's units; infinite where nothing is `[H W]`.
     pub depth: Vec<f32>,
+    /// The distance behind which less than a tenth of what is there would be seen; infinite where more would be `[H W]`.
+    pub end: Vec<f32>,
     /// Mean normal in the world, of length 1; 0 where nothing is `[H W, 3]`.
     pub normals: Vec<[f32; 3]>,
 }
@@ -43,6 +48,7 @@ struct Pixel {
     color: Vec3,
     transmittance: f32,
     depth: f32,
+    end: f32,
     normal: Vec3,
 }
 
@@ -55,6 +61,7 @@ pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
         color: Vec::with_capacity(n_pixels),
         opacity: Vec::with_capacity(n_pixels),
         depth: Vec::with_capacity(n_pixels),
+        end: Vec::with_capacity(n_pixels),
         normals: Vec::with_capacity(n_pixels),
     };
     for first in (0..n_pixels).step_by(RAYS) {
@@ -75,6 +82,7 @@ pub fn render(model: &Model, camera: &Camera, extent: Extent) -> Frame {
             frame
                 .depth
                 .push(pixel.depth / opacity * model.cube.half_side);
+            frame.end.push(pixel.end * model.cube.half_side);
             frame.normals.push(pixel.normal.normalize_or_zero().into());
         }
     }
@@ -114,10 +122,16 @@ fn pixels(model: &Model, extent: Extent, mut samples: Samples) -> Vec<Pixel> {
             color: Vec3::from_slice(&look.seen.color[3 * ray..]),
             transmittance: look.seen.transmittance[ray],
             depth: 0.0,
+            end: f32::INFINITY,
             normal: Vec3::ZERO,
         };
+        let mut left = 1.0;
         for i in samples.of_ray(ray) {
             let weight = look.seen.weights[i];
+            left -= weight;
+            if left < END {
+                pixel.end = pixel.end.min(samples.depths[i]);
+            }
             pixel.depth += weight * samples.depths[i];
             if let Some(normal) = normals.get(i) {
                 pixel.normal += weight * Vec3::from(*normal);

@@ -92,7 +92,14 @@ fn haze_has_its_surface_where_it_was_asked_for() -> Result<(), Box<dyn Error>> {
             level: Level::Opacity(level),
             ..CELLS
         };
-        extract(&field.model(everywhere(64))?, &cameras()?, &spec).map_err(Box::<dyn Error>::from)
+        // From all sides: what none sees counts as solid.
+        let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
+        let camera = |i: i32| {
+            let elevation = [0.0, 0.6, -0.6, 1.2, -1.2][i as usize % 5];
+            Camera::orbit(Radians(0.7 * i as f32), Radians(elevation), 7.0, lens)
+        };
+        let cameras = (0..45).map(camera).collect::<Result<Vec<_>, _>>()?;
+        extract(&field.model(everywhere(64))?, &cameras, &spec).map_err(Box::<dyn Error>::from)
     };
     // 1 - exp(-density / 32) is 0.2 at the density 7.14: at the radius 0.643 of the box.
     let mesh = haze(0.2)?.mesh;
