@@ -7,8 +7,8 @@ use crate::parallel;
 use crate::scratch::{Shared, SharedItems, filled, with_scratch};
 use crate::tile::{Sink, Walk, tile};
 
-/// Items of packed rows that a job keeps in the second-level cache.
-const ROW_ITEMS: usize = 64 << 10;
+/// Items of packed rows that a job has: the more, the less often columns come from memory.
+const ROW_ITEMS: usize = 512 << 10;
 
 /// The right-hand operand, `[N, K]`, packed for products of any number of rows.
 #[derive(Clone, Debug)]
