@@ -24,5 +24,6 @@ pub mod render;
 pub mod run;
 pub mod samples;
 pub mod spec;
+mod spec_check;
 pub mod surface;
 pub mod thinning;
