@@ -181,11 +181,12 @@ impl Trainer {
     /// One optimiser step. On an error the state is as before the step.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.state.step;
-        self.read_captions()?;
+        // In the pool, where many short passes find the other threads faster than from outside.
+        rayon::scope(|_| self.read_captions())?;
         let (loss, gradients) = self.gradients();
         let weights = &self.state.weights;
         let (gradients, gradient_norm) =
-            clip_by_global_norm(weights, gradients, self.spec.train.clip);
+            rayon::scope(|_| clip_by_global_norm(weights, gradients, self.spec.train.clip));
         if !loss.is_finite() || !gradient_norm.is_finite() {
             let place = first_not_finite(weights, &gradients).unwrap_or_else(|| "the loss".into());
             return Err(TrainError::NotFinite {
@@ -196,7 +197,6 @@ impl Trainer {
         }
         let learning_rate = self.spec.learning_rate.at(step, self.spec.train.steps);
         let (spec, state) = (&self.spec, &mut self.state);
-        // In the pool, where its many short passes find the other threads faster than from outside.
         rayon::scope(|_| state.update(spec, learning_rate, gradients));
         Ok(StepReport {
             step: state.step,
