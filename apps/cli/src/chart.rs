@@ -1,4 +1,4 @@
-//! Pictures with words in them: the loss curve, and text under images.
+//! Pictures with words in them: curves, and text under images.
 
 use std::path::Path;
 use std::sync::Once;
@@ -50,6 +50,90 @@ pub fn draw_loss_curve(history: &[Metrics], path: &Path) -> anyhow::Result<()> {
         chart.draw_series(LineSeries::new(points, &RGBColor(190, 205, 230)))?;
         let line = RGBColor(30, 80, 180).stroke_width(2);
         chart.draw_series(LineSeries::new(smooth, line))?;
+        Ok(())
+    })?;
+    Ok(write_png(path, &image, &[])?)
+}
+
+/// What a model reaches at one strength of guidance.
+pub struct GuidancePoint {
+    pub scale: f64,
+    /// Share of pictures nearest to their own prompt: the low end of its interval, the share, the high end.
+    pub recall: [f64; 3],
+    /// Distance from real pictures, if there were any.
+    pub frechet: Option<f64>,
+}
+
+/// Draws R@1 with its intervals, and beside it FD if it is known, over the strength: a line for each named curve,
+/// whose points are in order.
+pub fn draw_guidance(curves: &[(String, Vec<GuidancePoint>)], path: &Path) -> anyhow::Result<()> {
+    const COLORS: [RGBColor; 4] = [
+        RGBColor(30, 80, 180),
+        RGBColor(200, 80, 20),
+        RGBColor(40, 130, 60),
+        RGBColor(120, 50, 140),
+    ];
+    let points = || curves.iter().flat_map(|(_, points)| points);
+    let ends = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold((f64::MAX, f64::MIN), |(low, high), x| {
+            (low.min(x), high.max(x))
+        })
+    };
+    let (first, last) = ends(&mut points().map(|point| point.scale));
+    let (first, last) = (first - 0.2, last + 0.2);
+    let farthest = ends(&mut points().filter_map(|point| point.frechet)).1;
+    let known = farthest.is_finite() && farthest > 0.0;
+    let recall = |p: &GuidancePoint| Some(p.recall[1]);
+    let frechet = |p: &GuidancePoint| p.frechet;
+    type Value<'a> = &'a dyn Fn(&GuidancePoint) -> Option<f64>;
+    let mut panels: Vec<(&str, f64, Value<'_>)> = vec![("R@1", 1.0, &recall)];
+    if known {
+        panels.push(("FD", 1.1 * farthest, &frechet));
+    }
+    let image = with_canvas(WIDTH, HEIGHT, |area| {
+        area.fill(&WHITE)?;
+        let parts = area.split_evenly((1, panels.len()));
+        for (part, (title, high, value)) in parts.iter().zip(&panels) {
+            let mut chart = ChartBuilder::on(part)
+                .margin(12)
+                .caption(title, ("sans-serif", 20))
+                .x_label_area_size(36)
+                .y_label_area_size(56)
+                .build_cartesian_2d(first..last, 0.0..*high)?;
+            chart
+                .configure_mesh()
+                .x_desc("guidance scale")
+                .label_style(("sans-serif", 14))
+                .bold_line_style(RGBColor(225, 225, 225))
+                .max_light_lines(0)
+                .draw()?;
+            for ((name, points), color) in curves.iter().zip(COLORS.iter().cycle()) {
+                let line = points.iter().filter_map(|p| Some((p.scale, value(p)?)));
+                let line: Vec<(f64, f64)> = line.collect();
+                chart.draw_series(line.iter().map(|at| Circle::new(*at, 3, color.filled())))?;
+                if *title == "R@1" {
+                    let bars = points.iter().map(|p| {
+                        let [low, _, high] = p.recall;
+                        let ends = [(p.scale, low), (p.scale, high)];
+                        PathElement::new(ends, color.mix(0.5).stroke_width(2))
+                    });
+                    chart.draw_series(bars)?;
+                }
+                chart
+                    .draw_series(LineSeries::new(line, color.stroke_width(2)))?
+                    .label(name)
+                    .legend(|(x, y)| {
+                        PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
+                    });
+            }
+            chart
+                .configure_series_labels()
+                .label_font(("sans-serif", 14))
+                .background_style(WHITE.mix(0.8))
+                .border_style(RGBColor(225, 225, 225))
+                .position(SeriesLabelPosition::LowerRight)
+                .draw()?;
+        }
         Ok(())
     })?;
     Ok(write_png(path, &image, &[])?)

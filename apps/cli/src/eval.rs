@@ -24,6 +24,7 @@ use dreamsmith_nets::WeightedPrompt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::chart::{GuidancePoint, draw_guidance};
 use crate::console::{Console, stop_flag};
 use crate::view::Viewpoint;
 
@@ -40,7 +41,8 @@ const MAX_REAL: usize = 4096;
 
 Examples:
   dreamsmith eval runs/base/model --tower models/tower --prompts prompts.toml --real furniture/held-out
-  dreamsmith eval runs/base/model --tower models/tower --prompts prompts.toml --guidance 1,2,4,8,15")]
+  dreamsmith eval runs/base/model --tower models/tower --prompts prompts.toml --real furniture/held-out \
+    --guidance 1,2,4,8,15 --threshold none,dynamic:percentile=0.995 --plot guidance.png")]
 pub struct Eval {
     /// The model folder
     model: PathBuf,
@@ -59,9 +61,13 @@ pub struct Eval {
     /// Strengths of the prompt, one row of the table for each; the model's own if not given
     #[arg(long, value_delimiter = ',', value_name = "SCALES")]
     guidance: Vec<f64>,
-    /// What is done to guesses out of range: none, static or dynamic; the model's own if not given
-    #[arg(long)]
-    threshold: Option<Threshold>,
+    /// What is done to guesses out of range: none, static or dynamic, each with all strengths; the model's own if not
+    /// given
+    #[arg(long, value_delimiter = ',', value_name = "THRESHOLDS")]
+    threshold: Vec<Threshold>,
+    /// Draw R@1 and FD over the strengths, a line for each threshold, to this PNG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Write the figures to this file as JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -191,27 +197,26 @@ impl Eval {
                 })
             })
             .collect();
-        let own = model.card.sample.guidance.scale;
-        let scales = if self.guidance.is_empty() {
-            vec![own]
-        } else {
-            self.guidance.clone()
-        };
+        let wanted: Vec<Wanted> = drawings
+            .iter()
+            .map(|(_, prompt, side)| Wanted {
+                prompt: *prompt,
+                view: side.map(Viewpoint::word),
+            })
+            .collect();
+        let mut request = DrawRequest::new(&model.card, 0, drawings.len(), size);
+        request.seeds = drawings.iter().map(|(seed, ..)| *seed).collect();
+        request.conditions = drawings
+            .iter()
+            .map(|(_, prompt, side)| Condition::Text {
+                text: Some(codes[*prompt].clone()),
+                camera: side.map(Viewpoint::camera),
+            })
+            .collect();
         let stop = stop_flag(console)?;
-        for scale in scales {
-            let mut request = DrawRequest::new(&model.card, 0, drawings.len(), size);
-            request.seeds = drawings.iter().map(|(seed, ..)| *seed).collect();
-            request.conditions = drawings
-                .iter()
-                .map(|(_, prompt, side)| Condition::Text {
-                    text: Some(codes[*prompt].clone()),
-                    camera: side.map(Viewpoint::camera),
-                })
-                .collect();
-            request.sample.guidance.scale = scale;
-            request.sample.threshold = self.threshold.unwrap_or(request.sample.threshold);
+        let draw = |request: &DrawRequest| {
             let bar = console.bar(0, "steps");
-            let drawn = cascade.draw_each(&request, device, &|step| {
+            let drawn = cascade.draw_each(request, device, &|step| {
                 bar.set_length(step.total as u64);
                 bar.set_position(step.done as u64);
                 match stop.load(Ordering::Relaxed) {
@@ -220,17 +225,41 @@ impl Eval {
                 }
             });
             bar.finish_and_clear();
-            let wanted = drawings.iter().map(|(_, prompt, side)| Wanted {
-                prompt: *prompt,
-                view: side.map(Viewpoint::word),
-            });
-            let wanted: Vec<Wanted> = wanted.collect();
-            for (i, (pictures, side)) in drawn?.iter().zip(&sides).enumerate() {
-                let name = format!("guidance {scale}, {side}x{side}");
-                let row = panel.row(&name, pictures, &wanted, features.get(i))?;
-                console.row(&row.line());
-                rows.push(row);
+            drawn
+        };
+        let scales = or_own(&self.guidance, request.sample.guidance.scale);
+        let mut curves = vec![];
+        for threshold in or_own(&self.threshold, request.sample.threshold) {
+            let told = match self.threshold.len() {
+                0 | 1 => String::new(),
+                _ => format!("{threshold}, "),
+            };
+            let mut points = vec![];
+            for &scale in &scales {
+                request.sample.guidance.scale = scale;
+                request.sample.threshold = threshold;
+                for (i, (pictures, side)) in draw(&request)?.iter().zip(&sides).enumerate() {
+                    let name = format!("guidance {scale}, {told}{side}x{side}");
+                    let row = panel.row(&name, pictures, &wanted, features.get(i))?;
+                    console.row(&row.line());
+                    rows.push(row);
+                }
+                // What the last stage made.
+                points.extend(rows.last().map(|row| GuidancePoint {
+                    scale,
+                    recall: [
+                        row.recall_at_1.low,
+                        row.recall_at_1.value,
+                        row.recall_at_1.high,
+                    ],
+                    frechet: row.frechet,
+                }));
             }
+            points.sort_by(|a, b| a.scale.total_cmp(&b.scale));
+            curves.push((threshold.to_string(), points));
+        }
+        if let Some(path) = &self.plot {
+            draw_guidance(&curves, path)?;
         }
         let value = json!({"command": "eval", "model": self.model, "rows": rows});
         if let Some(path) = &self.output {
@@ -256,6 +285,14 @@ impl Eval {
             );
         }
         Ok(prompts)
+    }
+}
+
+/// What was asked for, or else what the model says itself.
+fn or_own<T: Copy>(asked: &[T], own: T) -> Vec<T> {
+    match asked {
+        [] => vec![own],
+        asked => asked.to_vec(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Thresholds on denoised images: static to [-bound, bound], and dynamic by a percentile of each image,
 //! [Saharia22] section 2.3. For pixels in [-1, 1]; latents want none.
 
+use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::denoise::Denoise;
-use crate::kind::{KindError, parse_kind};
+use crate::kind::{KindError, parse_kind, show_kind};
 use crate::level::Sigma;
 
 /// What is done to a denoised image that leaves its range.
@@ -36,6 +37,13 @@ impl FromStr for Threshold {
     /// As in `dynamic:percentile=0.995`.
     fn from_str(text: &str) -> Result<Self, KindError> {
         parse_kind("threshold", text)
+    }
+}
+
+impl fmt::Display for Threshold {
+    /// As [`Threshold::from_str`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_kind(self, f)
     }
 }
 

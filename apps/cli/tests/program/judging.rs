@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use dreamsmith_base::{ImageLimits, read_image};
+
 use crate::lab::{Lab, Outcome};
 
 const PROMPTS: &str = "objects = [\"red\"]\nothers = [\"two 1\", \"lamp\"]\n";
@@ -45,6 +47,32 @@ fn drawings_are_judged_beside_real_pictures() -> Outcome {
     let written: serde_json::Value =
         serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
     assert_eq!(written, value);
+    Ok(())
+}
+
+#[test]
+fn strengths_are_drawn_for_each_threshold() -> Outcome {
+    let lab = lab()?;
+    let ended = lab.succeeds(
+        "eval run/model --tower tower --prompts prompts.toml --seeds 1 --guidance 3,1 \
+         --threshold none,dynamic:percentile=0.9 --plot guidance.png --json",
+    )?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    let rows = value["rows"].as_array().ok_or("no rows")?;
+    let names: Vec<&str> = rows.iter().filter_map(|r| r["pictures"].as_str()).collect();
+    let expected = [
+        "guidance 3, none, 8x8",
+        "guidance 1, none, 8x8",
+        "guidance 3, dynamic:percentile=0.9, 8x8",
+        "guidance 1, dynamic:percentile=0.9, 8x8",
+    ];
+    assert_eq!(names, expected);
+    let plot = read_image(&lab.path("guidance.png"), &ImageLimits::default())?;
+    // Two colours of lines, one for each threshold.
+    for [r, g, b] in [[30, 80, 180], [200, 80, 20]] {
+        let mut pixels = plot.rgba().chunks_exact(4);
+        assert!(pixels.any(|pixel| pixel == [r, g, b, 255]));
+    }
     Ok(())
 }
 

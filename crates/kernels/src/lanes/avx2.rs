@@ -3,7 +3,8 @@
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256, _CMP_GT_OQ, _mm256_add_ps, _mm256_and_ps, _mm256_cmp_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use super::{F32s, LANES, Lanes, ROWS, VECTORS};
@@ -108,6 +109,17 @@ impl Lanes for Avx2 {
         bytemuck::cast(values[0])
     }
 
+    #[inline(always)]
+    unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
+        let mut columns = [[0; LANES]; LANES];
+        for block in 0..4 {
+            let [i, j] = [block / 2 * 8, block % 2 * 8];
+            // SAFETY: as above; a block is eight items of eight rows.
+            unsafe { transpose_block(&rows[i..i + 8], j, &mut columns[j..j + 8], i) };
+        }
+        columns
+    }
+
     /// Twice three registers are twelve chains of sums, where three times two would be eight, each
     /// of which waits for its last product.
     #[inline(always)]
@@ -129,6 +141,55 @@ impl Lanes for Avx2 {
                 sink.put(row + r, 1, [left[r][2], right[r][0]]);
                 sink.put(row + r, 2, [right[r][1], right[r][2]]);
             }
+        }
+    }
+}
+
+/// Transposes eight items of each of eight rows, from item `first` on, to items from `to_first` on of
+/// eight others.
+///
+/// # Safety
+/// The processor has AVX2; `first` and `to_first` are at most eight.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_block(
+    rows: &[[u32; LANES]],
+    first: usize,
+    columns: &mut [[u32; LANES]],
+    to_first: usize,
+) {
+    // SAFETY: the caller's promise.
+    let row = |r: usize| unsafe { _mm256_loadu_ps(rows[r].as_ptr().add(first).cast()) };
+    let [a, b, c, d] = [row(0), row(1), row(2), row(3)];
+    let [e, f, g, h] = [row(4), row(5), row(6), row(7)];
+    // Of each half of a register: pairs of two rows, then fours of four, then eights of eight.
+    let [ab, cd] = [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)];
+    let [ef, gh] = [_mm256_unpacklo_ps(e, f), _mm256_unpacklo_ps(g, h)];
+    let low = [
+        _mm256_shuffle_ps::<0x44>(ab, cd),
+        _mm256_shuffle_ps::<0xee>(ab, cd),
+        _mm256_shuffle_ps::<0x44>(ef, gh),
+        _mm256_shuffle_ps::<0xee>(ef, gh),
+    ];
+    let [ab, cd] = [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)];
+    let [ef, gh] = [_mm256_unpackhi_ps(e, f), _mm256_unpackhi_ps(g, h)];
+    let high = [
+        _mm256_shuffle_ps::<0x44>(ab, cd),
+        _mm256_shuffle_ps::<0xee>(ab, cd),
+        _mm256_shuffle_ps::<0x44>(ef, gh),
+        _mm256_shuffle_ps::<0xee>(ef, gh),
+    ];
+    for (i, [p, q, r, s]) in [low, high].into_iter().enumerate() {
+        let whole = [
+            _mm256_permute2f128_ps::<0x20>(p, r),
+            _mm256_permute2f128_ps::<0x20>(q, s),
+            _mm256_permute2f128_ps::<0x31>(p, r),
+            _mm256_permute2f128_ps::<0x31>(q, s),
+        ];
+        for (column, values) in [0, 1, 4, 5].into_iter().zip(whole) {
+            let to = &mut columns[2 * i + column];
+            // SAFETY: the caller's promise.
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(to_first).cast(), values) };
         }
     }
 }
