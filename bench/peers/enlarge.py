@@ -68,12 +68,13 @@ def esrgan(folder, name):
         sys.exit(f"`{folder}` has no network `{name}`")
 
     def enlarge(small):
-        values = np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+        # ncnn reads this memory later, so it needs a name.
+        values = np.ascontiguousarray(np.asarray(small, np.float32).transpose(2, 0, 1) / 255)
         extractor = net.create_extractor()
-        extractor.input("data", ncnn.Mat(np.ascontiguousarray(values)))
+        extractor.input("data", ncnn.Mat(values))
         _, out = extractor.extract("output")
-        values = np.array(out).clip(0, 1) * 255
-        return Image.fromarray(values.round().astype(np.uint8).transpose(1, 2, 0))
+        large = np.array(out).clip(0, 1) * 255
+        return Image.fromarray(large.round().astype(np.uint8).transpose(1, 2, 0))
 
     return enlarge
 
