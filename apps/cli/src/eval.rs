@@ -297,7 +297,7 @@ fn or_own<T: Copy>(asked: &[T], own: T) -> Vec<T> {
 }
 
 const HEADER: &str =
-    "pictures               R@1                 colour              view                FD";
+    "R@1                 colour              view                FD       pictures";
 
 impl Row {
     fn line(&self) -> String {
@@ -314,11 +314,11 @@ impl Row {
             .frechet
             .map_or_else(|| "-".into(), |fd| format!("{fd:.3}"));
         format!(
-            "{:22} {:19} {:19} {:19} {frechet}",
-            self.pictures,
+            "{:19} {:19} {:19} {frechet:8} {}",
             share(&self.recall_at_1),
             share(&self.colour),
             share(&self.view),
+            self.pictures,
         )
     }
 }
