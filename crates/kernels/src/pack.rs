@@ -2,7 +2,7 @@
 //! broadcast one by one. [Goto08]
 
 use crate::isa::Job;
-use crate::lanes::{F32s, LANES, Lanes, ROWS};
+use crate::lanes::{F32s, LANES, Lanes, ROWS, prefetch};
 
 /// A matrix of f32 that need not be contiguous: value (i, j) lies at `i * strides[0] + j * strides[1]`.
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +40,26 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Sixteen values of column `j` from row `i` on, if they are there and lie side by side.
+    #[inline(always)]
+    fn whole(&self, i: usize, j: usize) -> Option<&'a F32s> {
+        if self.strides[0] != 1 || j >= self.size[1] || self.size[0] - i < LANES {
+            return None;
+        }
+        self.values[i + j * self.strides[1]..].first_chunk()
+    }
+
     /// Up to 16 values of column `j` from row `i` on; zeros beyond the end of either axis.
     #[inline(always)]
     fn down(&self, i: usize, j: usize) -> F32s {
+        if let Some(values) = self.whole(i, j) {
+            return *values;
+        }
         if j >= self.size[1] {
             return [0.0; LANES];
         }
         let n = LANES.min(self.size[0] - i);
         let from = &self.values[i * self.strides[0] + j * self.strides[1]..];
-        if self.strides[0] == 1 && n == LANES {
-            return sixteen(from);
-        }
         let mut out = [0.0; LANES];
         for (l, out) in out[..n].iter_mut().enumerate() {
             *out = from[l * self.strides[0]];
@@ -110,6 +119,9 @@ impl Order {
     }
 }
 
+/// Steps that memory is asked for in advance.
+const AHEAD: usize = 12;
+
 /// Packs a matrix `[N, K]`; zeros where N or K end early.
 pub(crate) struct Pack<'a> {
     pub(crate) matrix: Matrix<'a>,
@@ -149,6 +161,18 @@ impl Job for Pack<'_> {
         }
         for step in 0..steps {
             for first in (0..n).step_by(LANES) {
+                // Rows of a large matrix lie on pages of their own.
+                let ahead = (step + AHEAD) * L::DEPTH;
+                for j in ahead..ahead + L::DEPTH {
+                    let at = first * matrix.strides[0] + j * matrix.strides[1];
+                    prefetch(matrix.values.as_ptr().wrapping_add(at));
+                }
+                if L::DEPTH == 1
+                    && let Some(values) = matrix.whole(first, step)
+                {
+                    order.put(to, steps, first, step, bytemuck::cast_ref(values));
+                    continue;
+                }
                 let low = matrix.down(first, step * L::DEPTH);
                 let high = if L::DEPTH == 2 {
                     matrix.down(first, step * L::DEPTH + 1)

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::conv2d::window::Window;
 use crate::isa::Job;
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, prefetch};
 use crate::pack::sixteen;
 
 /// How a band of output rows lies in memory: `[planes][copies][phases][rows][pitch]` items.
@@ -111,8 +111,10 @@ impl Job for PackPlanes<'_> {
             let high = more.then(|| &self.image[(channel + 1) * area..][..area]);
             let values = rows.start * width..rows.end * width;
             if rows.len() < height {
+                // A band has a few rows of each channel.
                 for channel in (channel + L::DEPTH..self.channels).take(L::DEPTH) {
-                    prefetch(&self.image[channel * area..][values.clone()]);
+                    let next = &self.image[channel * area..][values.clone()];
+                    next.iter().step_by(LANES).for_each(|line| prefetch(line));
                 }
             }
             let (low, high) = (&low[values.clone()], high.map(|high| &high[values]));
@@ -124,18 +126,6 @@ impl Job for PackPlanes<'_> {
                 self.layout.spread(self.band, top, &rows, to);
             }
         }
-    }
-}
-
-/// Asks for values that are read next: a band has a few rows of each channel, too few for the
-/// processor to foresee where it goes on.
-#[inline(always)]
-fn prefetch(values: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in values.iter().step_by(LANES) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint, which has no effect but on time.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
     }
 }
 

@@ -129,3 +129,17 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
         }
     }
 }
+
+/// Asks for the line of memory at `from`, which may be any address: for where the processor does not
+/// foresee what is read next.
+#[inline(always)]
+pub(crate) fn prefetch(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which has no effect but on time.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
