@@ -6,26 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use dreamsmith_base::{
-    AtomicDir, Camera, FileError, Lens, Material, Purpose, Radians, Stream, create_folder,
-    encode_rgba_png,
+    AtomicDir, FileError, Material, Purpose, Stream, create_folder, encode_rgba_png,
 };
 use dreamsmith_data::{
-    CameraRecord, FurnitureRecord, Known, Library, LightRecord, NamedColor, Piece, Rules, Shape,
-    Shown, ViewWord, Words, color_distance, open_libraries, piece_folder,
+    CameraRecord, FurnitureRecord, Known, Library, NamedColor, Piece, Rules, Shape, Shown, Words,
+    color_distance, open_libraries, piece_folder,
 };
-use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, fragments, render};
-use glam::Vec3;
+use dreamsmith_scene::raster::{Channel, Shading, Surface, fragments, render};
+use dreamsmith_scene::viewpoint::{ViewpointSpec, orbit};
 use rayon::prelude::*;
 use serde_json::json;
 
 use crate::console::Console;
 
-/// Degrees; the elevation is even in angle, so that most views are from eye height.
-const ELEVATIONS: [f32; 2] = [-10.0, 70.0];
-const FOVS: [f32; 2] = [25.0, 60.0];
-/// How much farther than needed to see all of the object.
-const DISTANCES: [f32; 2] = [1.0, 1.15];
-const AMBIENTS: [f32; 2] = [0.15, 0.45];
 /// What share of an object its main colour covers at least.
 const MAIN_SHARE: f64 = 0.5;
 /// Materials this near in Oklab are one colour.
@@ -258,27 +251,14 @@ impl Furniture {
             &mut Stream::new(self.seed, Purpose::FurnitureColor, index),
         );
         let mut stream = Stream::new(self.seed, Purpose::FurnitureView, index);
-        let mut between = |[low, high]: [f32; 2]| low + stream.uniform() * (high - low);
-        let (azimuth, elevation, fov) = (between([0.0, 360.0]), between(ELEVATIONS), between(FOVS));
-        let distance = between(DISTANCES) / (fov.to_radians() / 2.0).sin();
-        let ambient = between(AMBIENTS);
-        let far = between([0.8, 1.5]) * distance;
-        let camera = camera([azimuth, elevation], distance, fov, self.size)?;
-        let off = Vec3::new(stream.normal(), stream.normal(), stream.normal());
-        // Around the camera, as in [Poole22, section 3.2].
-        let lamp = (camera.position() / distance + 0.6 * off).normalize_or(Vec3::Y) * far;
-        let light = Light {
-            ambient,
-            diffuse: 1.0 - ambient,
-            ..Light::at(lamp)
-        };
-        let frame = render(&object.surface, &camera, &light)?;
+        let viewpoint = ViewpointSpec::default().draw(&mut stream, self.size)?;
+        let frame = render(&object.surface, &viewpoint.camera, &viewpoint.light())?;
         let colour = recolored.or(object.color);
         let piece = object.piece;
         let shown = Shown {
             name: &object.name,
             colour,
-            view: ViewWord::of(azimuth, elevation),
+            view: viewpoint.word(),
         };
         let mut stream = Stream::new(self.seed, Purpose::FurnitureCaption, index);
         let record = FurnitureRecord {
@@ -290,16 +270,8 @@ impl Furniture {
             colour,
             recoloured: recolored.is_some(),
             view: shown.view,
-            camera: CameraRecord {
-                azimuth,
-                elevation,
-                distance,
-                fov,
-            },
-            light: LightRecord {
-                position: lamp.into(),
-                ambient,
-            },
+            camera: viewpoint.record,
+            light: viewpoint.lamp,
             creator: piece.creator.clone(),
             licence: piece.licence.clone(),
             model: format!("{}!{}", piece.library, piece.model),
@@ -373,20 +345,20 @@ fn held_out(
     held_out
 }
 
-fn camera(degrees: [f32; 2], distance: f32, fov: f32, size: u32) -> anyhow::Result<Camera> {
-    let lens = Lens::from_fov_y(Radians::from_degrees(fov), [size; 2])?;
-    let [azimuth, elevation] = degrees.map(Radians::from_degrees);
-    Ok(Camera::orbit(azimuth, elevation, distance, lens)?)
-}
-
 /// What share of the visible surface each material has, over four sides.
 fn visible_shares(
     surface: &Surface,
     material_of: impl Fn(usize) -> Option<usize>,
 ) -> anyhow::Result<Vec<f64>> {
     let mut counts: Vec<f64> = Vec::new();
-    for degrees in JUDGES {
-        let seen = fragments(surface, &camera(degrees, 3.0, 40.0, JUDGE_SIZE)?)?;
+    for [azimuth, elevation] in JUDGES {
+        let record = CameraRecord {
+            azimuth,
+            elevation,
+            distance: 3.0,
+            fov: 40.0,
+        };
+        let seen = fragments(surface, &orbit(&record, JUDGE_SIZE)?)?;
         let faces = seen.face_id.iter().filter(|face| **face != u32::MAX);
         for material in faces.filter_map(|face| material_of(*face as usize)) {
             counts.resize(counts.len().max(material + 1), 0.0);

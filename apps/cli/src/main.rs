@@ -7,6 +7,7 @@ mod chart;
 mod console;
 mod data;
 mod device;
+mod dream;
 mod eval;
 mod export;
 mod forward;
@@ -66,6 +67,7 @@ struct Global {
 #[derive(Subcommand)]
 enum Command {
     Imagine(imagine::Imagine),
+    Dream(dream::Dream),
     Train(train::Train),
     TrainTower(train_tower::TrainTower),
     Average(average::Average),
@@ -104,6 +106,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Imagine(args) => {
             args.run(&device()?, global.precision.unwrap_or_default(), console)
         }
+        Command::Dream(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::TrainTower(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),

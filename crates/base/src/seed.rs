@@ -56,6 +56,12 @@ pub enum Purpose {
     SmallNoise = 62,
     /// The seed that a later stage of a cascade draws from.
     Stage = 63,
+    /// Cameras, lamps, light and background of a step of a dream.
+    DreamView = 70,
+    /// Where in its pixel a ray of a dream passes.
+    DreamRay = 71,
+    /// The level at which a view of a dream is judged, and the noise.
+    DreamNoise = 72,
     /// Anything that only a test draws.
     Test = 255,
 }

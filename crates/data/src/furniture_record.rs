@@ -73,7 +73,7 @@ impl CameraRecord {
 }
 
 /// A lamp.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LightRecord {
     /// In the world, where the object has the radius 1.
     pub position: [f32; 3],

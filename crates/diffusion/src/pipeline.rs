@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{Condition, Told};
 use crate::denoise::{Denoise, Denoiser, Network, Noise, SampleStep, Watch};
 use crate::enlarge::Task;
-use crate::guidance::{Guidance, GuidanceError, Guided};
+use crate::guidance::{Guidance, GuidanceError, GuidanceSpec, Guided};
 use crate::inpaint::{Inpainted, Resampled};
 use crate::levels::{Levels, LevelsError};
 use crate::model::{Card, Model};
@@ -269,15 +269,9 @@ impl Job<'_> {
             }
         };
         let conditions = &self.request.conditions[range];
-        let sample = &self.request.sample;
-        let cond = self.denoiser(conditions);
-        let negative = &self.request.negative;
-        let net: Box<dyn Denoise> = if conditions.iter().all(|condition| condition == negative) {
-            Box::new(cond)
-        } else {
-            let uncond = self.denoiser(&vec![negative.clone(); conditions.len()]);
-            Box::new(Guided::new(cond, uncond, Guidance::new(sample.guidance)?))
-        };
+        let (sample, negative) = (&self.request.sample, &self.request.negative);
+        let led = (sample.guidance, negative);
+        let net = denoiser(self.model, conditions, led, self.device)?;
         let net = Thresholded::new(net, sample.threshold)?;
         let net: Box<dyn Denoise> = match &self.request.start {
             Start::Masked { pixels, mask, .. } => {
@@ -290,14 +284,29 @@ impl Job<'_> {
         let x = sampler.run(&net, x, self.levels, noise.as_mut(), watch)?;
         Ok(pictures(&x, (side, patch))?)
     }
+}
 
-    fn denoiser(&self, conditions: &[Condition]) -> Denoiser<Conditioned<'_>> {
+/// What `model` sees in pictures of `conditions`, as patches [B, 3 p^2, H/p, W/p]: led away from the negative condition.
+pub fn denoiser<'a>(
+    model: &'a Model,
+    conditions: &[Condition],
+    (guidance, negative): (GuidanceSpec, &Condition),
+    device: &Device,
+) -> Result<Box<dyn Denoise + 'a>, GuidanceError> {
+    let told = |conditions: &[Condition]| {
         let network = Conditioned {
-            unet: &self.model.unet,
-            told: self.model.wants().told(conditions, self.device),
+            unet: &model.unet,
+            told: model.wants().told(conditions, device),
         };
-        Denoiser::new(network, self.model.precondition.clone())
+        Denoiser::new(network, model.precondition.clone())
+    };
+    let guidance = Guidance::new(guidance)?;
+    let cond = told(conditions);
+    if conditions.iter().all(|condition| condition == negative) {
+        return Ok(Box::new(cond));
     }
+    let uncond = told(&vec![negative.clone(); conditions.len()]);
+    Ok(Box::new(Guided::new(cond, uncond, guidance)))
 }
 
 /// The images in `x` [B, 3 p^2, S/p, S/p], of side S and in patches of p.

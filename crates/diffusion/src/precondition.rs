@@ -73,6 +73,24 @@ impl Precondition {
         }
     }
 
+    /// The level at a share of the schedule, 0 (least noise) to 1: even in timesteps, or in log sigma where there are none.
+    pub fn sigma_at(&self, share: f64) -> Sigma {
+        match self {
+            Self::Discrete { schedule, .. } => {
+                schedule.sigma_at(share * f64::from(schedule.last().0))
+            }
+            Self::Edm { range, .. } => {
+                let (low, high) = (range.min().0.ln(), range.max().0.ln());
+                Sigma((low + share * (high - low)).exp())
+            }
+            Self::Flow { .. } => {
+                let (low, high) = (SigmaRange::FLOW.min(), SigmaRange::FLOW.max());
+                let (low, high) = (low.flow_time(), high.flow_time());
+                Sigma::from_flow_time(low + share * (high - low))
+            }
+        }
+    }
+
     /// `steps` levels for sampling from such a network, then zero.
     pub fn levels(&self, spacing: Spacing, steps: usize) -> Result<Levels, LevelsError> {
         match self {

@@ -49,7 +49,7 @@ pub fn save(
 ) -> Result<(), ReconstructError> {
     let folder = AtomicDir::create(dir)?;
     let model = reconstruction.model();
-    let [first, second] = reconstruction.moments();
+    let [first, second] = reconstruction.learner().moments();
     let mut tensors: Vec<(String, &[f32])> = vec![];
     for ((name, values), (m1, m2)) in model.weights().into_iter().zip(first.iter().zip(second)) {
         tensors.push((format!("moments.0.{name}"), m1));
@@ -132,12 +132,15 @@ pub fn load(
     let mut reconstruction = Reconstruction::new(spec, views)?;
     let named = reconstruction.model().weights().into_iter();
     let lengths: Vec<_> = named.map(|(name, values)| (name, values.len())).collect();
-    let (model, moments) = reconstruction.restore(state.step);
-    model.cube = state.cube;
+    let learner = reconstruction.learner_mut();
+    learner.set_step(state.step);
     for (i, (name, length)) in lengths.iter().enumerate() {
-        moments[0][i] = take(&format!("moments.0.{name}"), *length)?;
-        moments[1][i] = take(&format!("moments.1.{name}"), *length)?;
+        for (number, moments) in learner.moments_mut().iter_mut().enumerate() {
+            moments[i] = take(&format!("moments.{number}.{name}"), *length)?;
+        }
     }
+    let model = &mut learner.model;
+    model.cube = state.cube;
     for (values, (name, length)) in model.weights_mut().into_iter().zip(&lengths) {
         *values = take(name, *length)?;
     }

@@ -104,6 +104,15 @@ pub trait Field: Send + Sync {
         to: &mut [Vec<f32>],
     );
 
+    /// Adds to `to` the gradients of all weights, from that by the density at points `[S, 3]` alone.
+    fn backward_density(
+        &self,
+        points: &[[f32; 3]],
+        geometry: &Geometry,
+        by_density: &[f32],
+        to: &mut [Vec<f32>],
+    );
+
     /// The derivative of the density by the points `[S, 3]`.
     fn density_slope(&self, points: &[[f32; 3]]) -> Vec<[f32; 3]>;
 

@@ -141,6 +141,34 @@ impl HashField {
         (features, code)
     }
 
+    /// Adds the gradients of the grid and the first perceptron, from those by the density and by the code.
+    fn backward_code(
+        &self,
+        points: &[[f32; 3]],
+        geometry: &Geometry,
+        by_density: &[f32],
+        (mut by_code, to): (Vec<f32>, &mut [Vec<f32>]),
+    ) {
+        let ([features, _], [to_grid, to_density, _]) = (&geometry.saved[..], to) else {
+            return;
+        };
+        let rows = by_code.par_chunks_mut(CODE).enumerate();
+        rows.with_min_len(BLOCK).for_each(|(i, to)| {
+            // Where the density is at its most it has no slope, but one that makes it less must get through.
+            to[0] += by_density[i] * geometry.density[i];
+        });
+        let mut by_features = vec![0.0; features.values.len()];
+        self.density.backward(
+            &self.weights[1],
+            (&features.values, &by_code),
+            self.spec.precision,
+            &mut by_features,
+            to_density,
+        );
+        self.grid
+            .backward(&in_unit_cube(points), &by_features, self.levels, to_grid);
+    }
+
     fn density_of(&self, point: [f32; 3], code: f32) -> f32 {
         (code + self.spec.start.at(point))
             .min(MOST_LOG_DENSITY)
@@ -198,10 +226,7 @@ impl Field for HashField {
         by_color: &[f32],
         to: &mut [Vec<f32>],
     ) {
-        let [to_grid, to_density, to_color] = to else {
-            return;
-        };
-        let [features, code] = &geometry.saved[..] else {
+        let ([_, code], [.., to_color]) = (&geometry.saved[..], &mut *to) else {
             return;
         };
         let (input, precision) = (&appearance.saved[0], self.spec.precision);
@@ -219,24 +244,20 @@ impl Field for HashField {
         let rows = by_code
             .par_chunks_mut(CODE)
             .zip(by_input.par_chunks(input.width));
-        rows.enumerate()
-            .with_min_len(BLOCK)
-            .for_each(|(i, (to, from))| {
-                to.copy_from_slice(&from[..CODE]);
-                // Where the density is at its most it has no slope, but one that makes it less must get through.
-                to[0] += by_density[i] * geometry.density[i];
-            });
-        let mut by_features = vec![0.0; features.values.len()];
-        self.density.backward(
-            &self.weights[1],
-            (&features.values, &by_code),
-            precision,
-            &mut by_features,
-            to_density,
-        );
-        let unit = in_unit_cube(&samples.points);
-        self.grid
-            .backward(&unit, &by_features, self.levels, to_grid);
+        rows.with_min_len(BLOCK)
+            .for_each(|(to, from)| to.copy_from_slice(&from[..CODE]));
+        self.backward_code(&samples.points, geometry, by_density, (by_code, to));
+    }
+
+    fn backward_density(
+        &self,
+        points: &[[f32; 3]],
+        geometry: &Geometry,
+        by_density: &[f32],
+        to: &mut [Vec<f32>],
+    ) {
+        let by_code = vec![0.0; CODE * points.len()];
+        self.backward_code(points, geometry, by_density, (by_code, to));
     }
 
     fn density_slope(&self, points: &[[f32; 3]]) -> Vec<[f32; 3]> {

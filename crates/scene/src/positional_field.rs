@@ -216,6 +216,25 @@ impl Field for PositionalField {
         self.trunk_back([waves, joined], &by_heads, to);
     }
 
+    fn backward_density(
+        &self,
+        _: &[[f32; 3]],
+        geometry: &Geometry,
+        by_density: &[f32],
+        to: &mut [Vec<f32>],
+    ) {
+        let [waves, joined, heads] = &geometry.saved[..] else {
+            return;
+        };
+        let mut by_heads = Rows::zeros(by_density.len(), heads.width);
+        let rows = by_heads.values.chunks_exact_mut(heads.width);
+        let rows = rows.zip(heads.values.chunks_exact(heads.width));
+        for ((to, head), by) in rows.zip(by_density) {
+            to[0] = by * density_slope(head[0]);
+        }
+        self.trunk_back([waves, joined], &by_heads, to);
+    }
+
     fn density_slope(&self, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
         let [waves, joined, heads] = self.trunk(points);
         let mut by_heads = Rows::zeros(points.len(), heads.width);

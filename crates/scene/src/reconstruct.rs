@@ -3,12 +3,11 @@
 
 use dreamsmith_base::{Camera, Purpose, Ray, Stream};
 use dreamsmith_data::View;
-use dreamsmith_kernels::AdamW;
-use dreamsmith_kernels::field::sparse_adam;
 use rayon::prelude::*;
 
 use crate::distortion::distortion;
 use crate::hierarchical::random_places;
+use crate::learner::Learner;
 use crate::look::Look;
 use crate::model::{Model, Sampling, march_rays, refine_all, spread_all};
 use crate::reconstruct_error::ReconstructError;
@@ -20,8 +19,6 @@ use crate::thinning::Drawn;
 const RAYS: usize = 64;
 /// The fewest that are drawn together.
 const ROUND: usize = 4 * RAYS;
-/// Weights that a thread checks at a time.
-const WEIGHTS: usize = 1 << 15;
 /// More rays than a step can have; separates the random numbers of steps.
 const MOST_RAYS: u64 = 1 << 24;
 
@@ -50,10 +47,7 @@ pub struct Reconstruction {
     views: Vec<View>,
     /// Pixels of all views before each.
     pixels_before: Vec<u64>,
-    model: Model,
-    gradients: Vec<Vec<f32>>,
-    moments: [Vec<Vec<f32>>; 2],
-    step: u64,
+    learner: Learner,
     /// Rays of the last step: the next has about as many.
     usual_rays: usize,
 }
@@ -76,11 +70,6 @@ impl Reconstruction {
         }
         let cameras: Vec<Camera> = views.iter().map(|view| view.camera).collect();
         let model = Model::new(&spec, &cameras)?;
-        let zeros = || -> Vec<Vec<f32>> {
-            let weights = model.weights().into_iter();
-            weights.map(|(_, values)| vec![0.0; values.len()]).collect()
-        };
-        let (gradients, moments) = (zeros(), [zeros(), zeros()]);
         let mut pixels_before = vec![];
         let mut sum = 0;
         for view in &views {
@@ -92,10 +81,7 @@ impl Reconstruction {
             spec,
             views,
             pixels_before,
-            model,
-            gradients,
-            moments,
-            step: 0,
+            learner: Learner::new(model),
             usual_rays: 0,
         })
     }
@@ -112,64 +98,51 @@ impl Reconstruction {
 
     /// The field as it is.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.learner.model
     }
 
-    /// The model and both moments of its weights, to be filled from a checkpoint of step `step`.
-    pub(crate) fn restore(&mut self, step: u64) -> (&mut Model, &mut [Vec<Vec<f32>>; 2]) {
-        self.step = step;
-        for field in &mut self.model.fields {
-            field.set_step(step);
-        }
-        (&mut self.model, &mut self.moments)
+    /// What learns.
+    pub(crate) fn learner(&self) -> &Learner {
+        &self.learner
     }
 
-    /// Both moments of the weights.
-    pub(crate) fn moments(&self) -> &[Vec<Vec<f32>>; 2] {
-        &self.moments
+    /// What learns, to be filled from a checkpoint.
+    pub(crate) fn learner_mut(&mut self) -> &mut Learner {
+        &mut self.learner
     }
 
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
-        self.step
+        self.learner.steps_done()
     }
 
     /// One step, at the share `progress` of the run.
     pub fn step(&mut self, progress: f64) -> Result<StepReport, ReconstructError> {
-        self.follow_occupancy();
-        let mut report = match &self.model.sampling {
+        if let FieldSpec::Hash(hash) = &self.spec.field {
+            self.learner
+                .follow_occupancy(hash.occupancy.every, self.spec.run.seed);
+        }
+        let mut report = match &self.model().sampling {
             Sampling::Occupied { .. } => self.learn_occupied(),
             Sampling::Hierarchical { .. } => self.learn_hierarchical(),
         };
         report.learning_rate = self.spec.optimizer.rate(progress, report.step);
-        self.check_finite(&report)?;
-        self.descend(report.learning_rate);
-        self.step += 1;
-        for field in &mut self.model.fields {
-            field.set_step(self.step);
-        }
-        Ok(report)
-    }
-
-    /// Looks again which cells hold something, if it is time.
-    fn follow_occupancy(&mut self) {
-        let (seed, step) = (self.spec.run.seed, self.step);
-        let (FieldSpec::Hash(hash), Sampling::Occupied { grid, march }) =
-            (&self.spec.field, &mut self.model.sampling)
-        else {
-            return;
+        let bad = match report.loss.is_finite() {
+            true => self.learner.not_finite(),
+            false => Some("the loss"),
         };
-        let every = hash.occupancy.every;
-        if step > 0 && step.is_multiple_of(every) {
-            let field = &self.model.fields[0];
-            let density = |points: &[[f32; 3]]| field.geometry(points).density;
-            grid.update((seed, step / every - 1), march.step(), &density);
+        if let Some(place) = bad {
+            let step = report.step;
+            return Err(ReconstructError::NotFinite { step, place });
         }
+        self.learner
+            .descend(&self.spec.optimizer, report.learning_rate);
+        Ok(report)
     }
 
     /// As many rays as have the asked number of samples in occupied cells.
     fn learn_occupied(&mut self) -> StepReport {
-        let Sampling::Occupied { grid, march } = &self.model.sampling else {
+        let Sampling::Occupied { grid, march } = &self.model().sampling else {
             return self.report();
         };
         let (mut batch, mut samples) = (Batch::default(), Samples::new());
@@ -198,7 +171,7 @@ impl Reconstruction {
         let mut report = self.report();
         report.samples = samples.len();
         let least = march.least_transmittance;
-        let look = Look::new(self.model.field(), &mut samples, least);
+        let look = Look::new(self.model().field(), &mut samples, least);
         self.usual_rays = samples.n_rays();
         self.learn(0, &batch, (samples, look), &mut report);
         report
@@ -207,7 +180,7 @@ impl Reconstruction {
     /// A fixed number of rays, looked at by both fields.
     fn learn_hierarchical(&mut self) -> StepReport {
         let (FieldSpec::Nerf(nerf), &Sampling::Hierarchical { coarse, fine }) =
-            (&self.spec.field, &self.model.sampling)
+            (&self.spec.field, &self.model().sampling)
         else {
             return self.report();
         };
@@ -215,21 +188,21 @@ impl Reconstruction {
         let stream = |i| self.stream(Purpose::RaySamples, i);
         let mut first = spread_all(&batch.rays, &|i| random_places(coarse, &mut stream(i)));
         let mut report = self.report();
-        let look = Look::new(self.model.fields[0].as_ref(), &mut first, 0.0);
+        let look = Look::new(self.model().fields[0].as_ref(), &mut first, 0.0);
         let more = |i: usize| random_places(fine, &mut stream(MOST_RAYS as usize / 2 + i));
         let mut second = refine_all(&batch.rays, (&first, &look.seen), &more);
         report.samples = first.len() + second.len();
         self.learn(0, &batch, (first, look), &mut report);
         // The field that is seen counts, not the sum of both.
         (report.loss, report.squared_error) = (0.0, 0.0);
-        let look = Look::new(self.model.field(), &mut second, 0.0);
+        let look = Look::new(self.model().field(), &mut second, 0.0);
         self.learn(1, &batch, (second, look), &mut report);
         report
     }
 
     fn report(&self) -> StepReport {
         StepReport {
-            step: self.step + 1,
+            step: self.steps_done() + 1,
             loss: 0.0,
             squared_error: 0.0,
             learning_rate: 0.0,
@@ -241,7 +214,7 @@ impl Reconstruction {
 
     /// The random numbers of a ray of this step.
     fn stream(&self, purpose: Purpose, ray: usize) -> Stream {
-        let index = self.step * MOST_RAYS + ray as u64;
+        let index = self.steps_done() * MOST_RAYS + ray as u64;
         Stream::new(self.spec.run.seed, purpose, index)
     }
 
@@ -263,7 +236,7 @@ impl Reconstruction {
             let ray = camera.ray(x + 0.5, y + 0.5);
             let rgba = &picture.rgba()[4 * within as usize..][..4];
             let target = [0, 1, 2, 3].map(|i| f32::from(rgba[i]) / 255.0);
-            (self.model.cube.ray_in_box(&ray), target)
+            (self.model().cube.ray_in_box(&ray), target)
         };
         let (rays, targets) = (first..first + n).map(pixel).unzip();
         Batch { rays, targets }
@@ -278,7 +251,7 @@ impl Reconstruction {
         report: &mut StepReport,
     ) {
         let n_rays = batch.rays.len();
-        let background = &self.model.background;
+        let background = &self.model().background;
         let stream = |ray| self.stream(Purpose::Background, ray);
         let behind = background.training_colors(&samples.dirs, &stream);
         let scale = 1.0 / (3 * n_rays.max(1)) as f32;
@@ -306,7 +279,7 @@ impl Reconstruction {
         let (mut by_density, mut by_sample_color) =
             look.seen
                 .backward(&samples, color, &by_color, &by_transmittance, by_weights);
-        if let Sampling::Hierarchical { .. } = self.model.sampling {
+        if let Sampling::Hierarchical { .. } = self.model().sampling {
             let mut stream = self.stream(Purpose::RaySamples, MOST_RAYS as usize - 1 - field);
             let sizes = sizes(&look, &by_density, &by_sample_color);
             let drawn = Drawn::new(&sizes, stream.uniform());
@@ -316,10 +289,12 @@ impl Reconstruction {
             drawn.weigh(1, &mut by_density);
             drawn.weigh(3, &mut by_sample_color);
         }
-        let mut gradients = std::mem::take(&mut self.gradients);
-        let of_field = |i: usize| self.model.fields[i].weights().len();
+        let Learner {
+            model, gradients, ..
+        } = &mut self.learner;
+        let of_field = |i: usize| model.fields[i].weights().len();
         let start: usize = (0..field).map(of_field).sum();
-        self.model.fields[field].backward(
+        model.fields[field].backward(
             &samples,
             (&look.geometry, &look.appearance),
             &by_density,
@@ -327,62 +302,12 @@ impl Reconstruction {
             &mut gradients[start..start + of_field(field)],
         );
         if let Some(to) = gradients.last_mut() {
-            background.backward(&samples.dirs, &behind, &by_behind, to);
+            model
+                .background
+                .backward(&samples.dirs, &behind, &by_behind, to);
         }
-        self.gradients = gradients;
         report.rays = n_rays;
         report.seen += samples.len();
-    }
-
-    /// Errs if the loss or a gradient is not finite; the weights are still as before the step.
-    fn check_finite(&self, report: &StepReport) -> Result<(), ReconstructError> {
-        let bad = |place| ReconstructError::NotFinite {
-            step: report.step,
-            place,
-        };
-        if !report.loss.is_finite() {
-            return Err(bad("the loss"));
-        }
-        // Of a number that is not finite all bits of the exponent are set.
-        let exponent = f32::INFINITY.to_bits();
-        let all_set = |values: &[f32]| {
-            let set = values
-                .iter()
-                .map(|x| u32::from(x.to_bits() & exponent == exponent));
-            set.fold(0, |any, set| any | set) == 1
-        };
-        let parts = self
-            .gradients
-            .par_iter()
-            .flat_map(|of| of.par_chunks(WEIGHTS));
-        match parts.any(all_set) {
-            false => Ok(()),
-            true => Err(bad("a gradient")),
-        }
-    }
-
-    /// One step of Adam for all weights; clears the gradients.
-    fn descend(&mut self, learning_rate: f64) {
-        let spec = self.spec.optimizer;
-        let step = AdamW {
-            learning_rate,
-            beta_1: spec.betas[0],
-            beta_2: spec.betas[1],
-            epsilon: spec.epsilon,
-            weight_decay: 0.0,
-            step: self.step + 1,
-            gradient_scale: 1.0,
-        };
-        let [first, second] = &mut self.moments;
-        let moments = first.iter_mut().zip(second);
-        let weights = self
-            .model
-            .weights_mut()
-            .into_iter()
-            .zip(&mut self.gradients);
-        for ((weights, gradient), (m1, m2)) in weights.zip(moments) {
-            sparse_adam(&step, weights, gradient, m1, m2);
-        }
     }
 }
 

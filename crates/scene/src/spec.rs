@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dreamsmith_base::read_limited;
 use dreamsmith_kernels::Precision;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::background::BackgroundSpec;
@@ -298,27 +299,14 @@ impl Loss {
 impl ReconstructSpec {
     /// Reads and checks a spec file.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let bytes = read_limited(path, MAX_SPEC_BYTES)?;
-        let name = path.display().to_string();
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(&name, &text),
-            Err(_) => Err(SpecError::Toml {
-                name,
-                message: "not UTF-8 text; expected a TOML file".into(),
-            }),
-        }
+        let spec: Self = read_toml(path)?;
+        spec.check()?;
+        Ok(spec)
     }
 
     /// Parses and checks the text of a spec called `name`.
     pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text).map_err(|e| {
-            let before = e.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
-            SpecError::Toml {
-                name: name.into(),
-                message: format!("line {line}: {}", e.message()),
-            }
-        })?;
+        let spec: Self = parse_toml(name, text)?;
         spec.check()?;
         Ok(spec)
     }
@@ -330,6 +318,30 @@ impl ReconstructSpec {
             message: e.to_string(),
         })
     }
+}
+
+/// Reads the TOML file `path`, without a check of what it says.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, SpecError> {
+    let bytes = read_limited(path, MAX_SPEC_BYTES)?;
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => parse_toml(&name, &text),
+        Err(_) => Err(SpecError::Toml {
+            name,
+            message: "not UTF-8 text; expected a TOML file".into(),
+        }),
+    }
+}
+
+fn parse_toml<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, SpecError> {
+    toml::from_str(text).map_err(|e| {
+        let before = e.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+        SpecError::Toml {
+            name: name.into(),
+            message: format!("line {line}: {}", e.message()),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 use crate::lab::Outcome;
 
 /// What each room may know.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("dreamsmith-base", &[]),
     ("dreamsmith-kernels", &["dreamsmith-base"]),
     (
@@ -27,6 +27,15 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
         ],
     ),
     (
+        "dreamsmith-lift",
+        &[
+            "dreamsmith-base",
+            "dreamsmith-data",
+            "dreamsmith-scene",
+            "dreamsmith-diffusion",
+        ],
+    ),
+    (
         "dreamsmith",
         &[
             "dreamsmith-base",
@@ -35,6 +44,7 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
             "dreamsmith-data",
             "dreamsmith-scene",
             "dreamsmith-diffusion",
+            "dreamsmith-lift",
         ],
     ),
 ];

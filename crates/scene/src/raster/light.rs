@@ -45,12 +45,17 @@ impl Light {
         }
     }
 
-    /// By what the albedo of a point with that normal, of length 1, is multiplied.
-    pub fn irradiance(&self, position: Vec3, normal: Vec3) -> f32 {
+    /// From a point to the light, of length 1.
+    pub fn toward(&self, position: Vec3) -> Vec3 {
         let toward = match self.source {
             Source::Directional { direction } => Vec3::from(direction),
             Source::Point { position: light } => Vec3::from(light) - position,
         };
-        self.ambient + self.diffuse * normal.dot(toward.normalize_or_zero()).max(0.0)
+        toward.normalize_or_zero()
+    }
+
+    /// By what the albedo of a point with that normal, of length 1, is multiplied.
+    pub fn irradiance(&self, position: Vec3, normal: Vec3) -> f32 {
+        self.ambient + self.diffuse * normal.dot(self.toward(position)).max(0.0)
     }
 }

@@ -45,6 +45,8 @@ impl Field for Known {
     ) {
     }
 
+    fn backward_density(&self, _: &[[f32; 3]], _: &Geometry, _: &[f32], _: &mut [Vec<f32>]) {}
+
     fn density_slope(&self, points: &[[f32; 3]]) -> Vec<[f32; 3]> {
         points
             .iter()

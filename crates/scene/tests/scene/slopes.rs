@@ -4,10 +4,12 @@ use std::error::Error;
 
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_kernels::Precision;
-use dreamsmith_scene::field::Field;
+use dreamsmith_scene::field::{Appearance, Field, Geometry};
 use dreamsmith_scene::field_start::DensityStart;
 use dreamsmith_scene::hash_field::HashField;
+use dreamsmith_scene::lighting::{Lighting, Lit};
 use dreamsmith_scene::positional_field::{PositionalField, PositionalFieldSpec};
+use dreamsmith_scene::raster::Light;
 use dreamsmith_scene::samples::{Samples, Seen};
 use dreamsmith_scene::spec::FieldSpec;
 use glam::Vec3;
@@ -15,7 +17,7 @@ use glam::Vec3;
 use crate::tiny_scene::spec;
 
 /// Steps of differences: the longer one may meet bends of ReLU, the shorter one suffers more from rounding.
-const STEPS: [f32; 2] = [1e-4, 3e-5];
+const STEPS: [f32; 3] = [5e-4, 1e-4, 3e-5];
 /// Random directions for each part of the weights.
 const DIRECTIONS: u64 = 16;
 
@@ -74,19 +76,79 @@ fn total(field: &dyn Field, samples: &Samples) -> f64 {
             .sum::<f64>()
 }
 
-fn check_weights(field: &mut dyn Field) {
-    let samples = random_samples();
+fn slopes(field: &dyn Field, samples: &Samples) -> Vec<Vec<f32>> {
     let geometry = field.geometry(&samples.points);
-    let appearance = field.appearance(&samples, &geometry);
-    let seen = Seen::new(&samples, &geometry.density, &appearance.color);
+    let appearance = field.appearance(samples, &geometry);
+    let seen = Seen::new(samples, &geometry.density, &appearance.color);
     let by_color: Vec<f32> = (0..seen.color.len()).map(|i| (i as f32).sin()).collect();
     let by_left: Vec<f32> = (0..samples.n_rays()).map(|i| (i as f32).cos()).collect();
     let none = vec![0.0; samples.len()];
     let (by_density, by_colors) =
-        seen.backward(&samples, &appearance.color, &by_color, &by_left, none);
+        seen.backward(samples, &appearance.color, &by_color, &by_left, none);
     let mut slopes = dreamsmith_scene::field::zero_gradients(field);
     let forward = (&geometry, &appearance);
-    field.backward(&samples, forward, &by_density, &by_colors, &mut slopes);
+    field.backward(samples, forward, &by_density, &by_colors, &mut slopes);
+    slopes
+}
+
+/// How rays in turn are lit.
+fn lighting(samples: &Samples) -> Vec<Lighting> {
+    let light = Light::at(Vec3::new(1.0, 2.0, 3.0));
+    let kinds = [
+        Lighting::Lambertian(light),
+        Lighting::Textureless(light),
+        Lighting::Albedo,
+    ];
+    (0..samples.n_rays()).map(|i| kinds[i % 3]).collect()
+}
+
+fn look(field: &dyn Field, samples: &Samples) -> (Geometry, Appearance, Lit, Seen) {
+    let geometry = field.geometry(&samples.points);
+    let appearance = field.appearance(samples, &geometry);
+    let plain = Seen::new(samples, &geometry.density, &appearance.color);
+    let sight = (samples, &appearance.color[..], &plain.weights[..]);
+    let lit = Lit::new(field, sight, &lighting(samples), 0.1);
+    let seen = Seen::new(samples, &geometry.density, &lit.color);
+    (geometry, appearance, lit, seen)
+}
+
+/// The same of what is seen under a lamp, and of the normals.
+fn lit_total(field: &dyn Field, samples: &Samples) -> f64 {
+    let (_, _, lit, seen) = look(field, samples);
+    let colors = seen.color.iter().enumerate();
+    let colors = colors.map(|(i, x)| f64::from(x * (i as f32).sin()));
+    let turned = lit.normals().map(|(i, n)| f64::from(0.1 * wave(i).dot(n)));
+    colors.chain(turned).sum()
+}
+
+fn wave(i: usize) -> Vec3 {
+    Vec3::new(i as f32, i as f32 + 1.0, i as f32 + 2.0).map(f32::cos)
+}
+
+fn lit_slopes(field: &dyn Field, samples: &Samples) -> Vec<Vec<f32>> {
+    let (geometry, appearance, lit, seen) = look(field, samples);
+    let by_color: Vec<f32> = (0..seen.color.len()).map(|i| (i as f32).sin()).collect();
+    let by_left = vec![0.0; samples.n_rays()];
+    let none = vec![0.0; samples.len()];
+    let (by_density, mut by_lit) = seen.backward(samples, &lit.color, &by_color, &by_left, none);
+    let mut slopes = dreamsmith_scene::field::zero_gradients(field);
+    let by_normals = lit.normals().map(|(i, _)| 0.1 * wave(i)).collect();
+    let color = &appearance.color;
+    lit.backward(field, (color, &mut by_lit), by_normals, &mut slopes);
+    let forward = (&geometry, &appearance);
+    field.backward(samples, forward, &by_density, &by_lit, &mut slopes);
+    slopes
+}
+
+/// A number that follows from a field and samples, and its gradients by the weights.
+type Way = (
+    fn(&dyn Field, &Samples) -> f64,
+    fn(&dyn Field, &Samples) -> Vec<Vec<f32>>,
+);
+
+fn check_weights(field: &mut dyn Field, (total, slopes): Way) {
+    let samples = random_samples();
+    let slopes = slopes(field, &samples);
     for (part, slopes) in slopes.iter().enumerate() {
         let size = slopes.iter().map(|s| f64::from(s * s)).sum::<f64>().sqrt();
         // Along random directions of all weights of the part at once, the slope is a normal number of this size.
@@ -140,7 +202,7 @@ fn check_points(field: &dyn Field) {
                     .geometry(&[(Vec3::from(*point) + step).into()])
                     .density[0]
             };
-            let h = STEPS[0];
+            let h = STEPS[1];
             let along = |axis: Vec3| (at(h * axis) - at(-h * axis)) / (2.0 * h);
             let found = Vec3::from([Vec3::X, Vec3::Y, Vec3::Z].map(along));
             found.distance(slope) / slope.length()
@@ -156,7 +218,8 @@ fn check_points(field: &dyn Field) {
 fn of_a_hash_field() -> Result<(), Box<dyn Error>> {
     let mut field = hash()?;
     check_points(&field);
-    check_weights(&mut field);
+    check_weights(&mut field, (total, slopes));
+    check_weights(&mut field, (lit_total, lit_slopes));
     Ok(())
 }
 
@@ -164,6 +227,7 @@ fn of_a_hash_field() -> Result<(), Box<dyn Error>> {
 fn of_a_positional_field() -> Result<(), Box<dyn Error>> {
     let mut field = positional()?;
     check_points(&field);
-    check_weights(&mut field);
+    check_weights(&mut field, (total, slopes));
+    check_weights(&mut field, (lit_total, lit_slopes));
     Ok(())
 }

@@ -1,0 +1,57 @@
+//! What can go wrong in a dream, in words that say what to do.
+
+use std::path::PathBuf;
+
+use dreamsmith_base::{CameraError, FileError, ImageError};
+use dreamsmith_diffusion::guidance::GuidanceError;
+use dreamsmith_diffusion::text::TextError;
+use dreamsmith_scene::reconstruct_error::SpecError;
+
+/// Why a dream cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LiftError {
+    /// A model of something else.
+    #[error("the model reads no text; dream with one that does, such as specs/base-32.toml trains")]
+    NoText,
+    /// NaN or infinity, again and again.
+    #[error(
+        "step {step}: {place} is not finite, and was not after going back {times} times either: set a lower optimizer.peak in the spec"
+    )]
+    NotFinite {
+        /// The step that failed, counted from 1.
+        step: u64,
+        /// What is not finite.
+        place: &'static str,
+        /// How often it went back.
+        times: u32,
+    },
+    /// A checkpoint that does not hold what it should.
+    #[error("`{path}`: {problem}")]
+    Checkpoint {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The spec is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The text cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The guidance cannot be.
+    #[error(transparent)]
+    Guidance(#[from] GuidanceError),
+    /// There is no such view.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A picture cannot be made or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Threads could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}

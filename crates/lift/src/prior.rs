@@ -1,0 +1,136 @@
+//! What a diffusion model thinks of pictures of a dream: for each view, told the text and the camera, the gradient of
+//! its score. Each view is judged by itself, on one thread, so that neither batch nor threads change anything.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use dreamsmith_base::{Purpose, Stream};
+use dreamsmith_data::ViewWord;
+use dreamsmith_diffusion::condition::{Condition, TextCode, Wants};
+use dreamsmith_diffusion::model::Model;
+use dreamsmith_diffusion::patch::{from_patches, to_patches};
+use dreamsmith_diffusion::pipeline::denoiser;
+use dreamsmith_diffusion::workers::Workers;
+use dreamsmith_scene::viewpoint::Viewpoint;
+
+use crate::distill::sds_grad;
+use crate::error::LiftError;
+use crate::spec::{PriorSpec, TellCamera};
+use crate::view::worded;
+
+/// The words of views, in the order of their texts.
+const WORDS: [ViewWord; 4] = [
+    ViewWord::Front,
+    ViewWord::Side,
+    ViewWord::Back,
+    ViewWord::Overhead,
+];
+
+/// A diffusion model that is asked about one text.
+pub struct Prior {
+    model: Model,
+    device: Device,
+    spec: PriorSpec,
+    /// The text as seen from the side of each of `WORDS`.
+    texts: Vec<Arc<TextCode>>,
+    negative: Option<Arc<TextCode>>,
+}
+
+/// A picture of a dream.
+pub struct Picture {
+    /// sRGB in [-1, 1] `[3, S, S]`.
+    pub pixels: Vec<f32>,
+    /// Where it is seen from.
+    pub viewpoint: Viewpoint,
+    /// Its number among all pictures of the dream, from which its noise follows.
+    pub number: u64,
+}
+
+impl Prior {
+    /// `model` on `device`, asked about `prompt`; and in words what of the text it cannot be told.
+    pub fn new(
+        model: Model,
+        device: &Device,
+        prompt: &str,
+        spec: &PriorSpec,
+    ) -> Result<(Self, Vec<String>), LiftError> {
+        let Some(source) = &model.text else {
+            return Err(LiftError::NoText);
+        };
+        let (mut texts, mut losses) = (vec![], vec![]);
+        for word in WORDS {
+            let (code, lost) = source.read_prompt(&worded(prompt, word, spec.tell_view))?;
+            texts.push(code);
+            losses = lost;
+        }
+        let negative = match spec.negative.as_str() {
+            "" => None,
+            words => Some(source.read_prompt(words)?.0),
+        };
+        let prior = Self {
+            device: device.clone(),
+            spec: spec.clone(),
+            texts,
+            negative,
+            model,
+        };
+        Ok((prior, losses))
+    }
+
+    /// The side in pixels of the pictures it judges.
+    pub fn side(&self) -> u32 {
+        self.model.picture_size().unwrap_or(64)
+    }
+
+    /// For each of `pictures` the gradient `[3, S, S]` of the step at the share `progress` of the run with this seed.
+    pub fn gradients(
+        &self,
+        pictures: &[Picture],
+        (seed, progress): (u64, f64),
+    ) -> Result<Vec<Vec<f32>>, LiftError> {
+        let workers = Workers::new(&self.device, pictures.len())?;
+        let one = |i: usize| self.gradient(&pictures[i], (seed, progress));
+        workers.map(pictures.len(), one).into_iter().collect()
+    }
+
+    fn gradient(
+        &self,
+        picture: &Picture,
+        (seed, progress): (u64, f64),
+    ) -> Result<Vec<f32>, LiftError> {
+        let (side, patch) = (self.side() as usize, self.model.card.patch_size as usize);
+        let shape = [1, 3 * patch * patch, side / patch, side / patch];
+        let tensor =
+            |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
+        let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
+        let time = self.spec.times.at(progress, stream.uniform_f64());
+        let sigma = self.model.precondition.sigma_at(time);
+        let eps = tensor(stream.normals(picture.pixels.len()));
+        let (condition, negative) = self.conditions(&picture.viewpoint);
+        let led = (self.spec.guidance, &negative);
+        let net = denoiser(&self.model, &[condition], led, &self.device)?;
+        let x0 = tensor(to_patches(&picture.pixels, side, patch));
+        let gradient = sds_grad(&net, x0, eps, (sigma, self.spec.weight));
+        let gradient: Vec<f32> = gradient.to_data().iter::<f32>().collect();
+        Ok(from_patches(&gradient, side, patch))
+    }
+
+    /// What the model is told of a view, and what it is led away from.
+    fn conditions(&self, viewpoint: &Viewpoint) -> (Condition, Condition) {
+        if !matches!(self.model.wants(), Wants::Text { .. }) {
+            return Default::default();
+        }
+        let word = viewpoint.word();
+        let place = WORDS.iter().position(|other| *other == word).unwrap_or(0);
+        let camera = match self.spec.tell_camera {
+            TellCamera::Never => [None; 2],
+            TellCamera::WithText => [Some(viewpoint.record), None],
+            TellCamera::Always => [Some(viewpoint.record); 2],
+        };
+        let text = |text: Option<Arc<TextCode>>, camera| Condition::Text { text, camera };
+        (
+            text(Some(self.texts[place].clone()), camera[0]),
+            text(self.negative.clone(), camera[1]),
+        )
+    }
+}

@@ -1,0 +1,57 @@
+//! Which numbers of a dream's spec can be.
+
+use dreamsmith_scene::reconstruct_error::SpecError;
+
+use crate::spec::DreamSpec;
+
+impl DreamSpec {
+    /// Errs on a value that makes no sense, by its key.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let range = |key, found: &dyn ToString, expected, fits: bool| match fits {
+            true => Ok(()),
+            false => Err(SpecError::Range {
+                key,
+                found: found.to_string(),
+                expected,
+            }),
+        };
+        let (views, light) = (&self.views, &self.lighting);
+        range(
+            "views.count",
+            &views.count,
+            "1 to 64",
+            (1..=64).contains(&views.count),
+        )?;
+        range(
+            "views.rays",
+            &views.rays,
+            "1 to 16",
+            (1..=16).contains(&views.rays),
+        )?;
+        let shares = light.lit + light.textureless;
+        let fits = light.lit >= 0.0 && light.textureless >= 0.0 && shares <= 1.0;
+        range(
+            "lighting.lit",
+            &light.lit,
+            "with lighting.textureless 0 to 1",
+            fits,
+        )?;
+        let reach = light.normal_reach;
+        range(
+            "lighting.normal_reach",
+            &reach,
+            "above 0",
+            reach > 0.0 && reach < 1.0,
+        )?;
+        for [low, high] in [self.prior.times.first, self.prior.times.last] {
+            let fits = 0.0 < low && low <= high && high <= 1.0;
+            range(
+                "prior.times",
+                &low,
+                "two shares of the schedule that rise from above 0 to 1",
+                fits,
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Where an object is looked at from, and how it is lit: drawn at random around a ball of radius 1, the lamp near the
+//! camera [Poole22, section 3.2]. What networks learnt from such views they are asked about from such views.
+//! Leaves out cameras that look past the middle.
+
+use dreamsmith_base::{Camera, CameraError, Lens, Radians, Stream};
+use dreamsmith_data::{CameraRecord, LightRecord, ViewWord};
+use glam::Vec3;
+use serde::{Deserialize, Serialize};
+
+use crate::raster::Light;
+
+/// How far a lamp is from the camera's direction.
+const LAMP_SPREAD: f32 = 0.6;
+
+/// From where to where: each is drawn evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewpointSpec {
+    /// Degrees; 0 is the front.
+    pub azimuths: [f32; 2],
+    /// Degrees; even in angle, so that most views are from eye height.
+    pub elevations: [f32; 2],
+    /// Vertical angles of view in degrees.
+    pub fovs: [f32; 2],
+    /// How much farther than needed to see all of the ball.
+    pub distances: [f32; 2],
+    /// The share of light that comes from all around.
+    pub ambients: [f32; 2],
+    /// How far away the lamp is, in distances of the camera.
+    pub lamps: [f32; 2],
+}
+
+impl Default for ViewpointSpec {
+    fn default() -> Self {
+        Self {
+            azimuths: [0.0, 360.0],
+            elevations: [-10.0, 70.0],
+            fovs: [25.0, 60.0],
+            distances: [1.0, 1.15],
+            ambients: [0.15, 0.45],
+            lamps: [0.8, 1.5],
+        }
+    }
+}
+
+/// A camera and a lamp.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Viewpoint {
+    /// In degrees and radii of the ball.
+    pub record: CameraRecord,
+    /// The same.
+    pub camera: Camera,
+    /// What lights the object.
+    pub lamp: LightRecord,
+}
+
+impl ViewpointSpec {
+    /// The next viewpoint of `stream`, for pictures of `side` pixels.
+    pub fn draw(&self, stream: &mut Stream, side: u32) -> Result<Viewpoint, CameraError> {
+        let mut between = |[low, high]: [f32; 2]| low + stream.uniform() * (high - low);
+        let (azimuth, elevation) = (between(self.azimuths), between(self.elevations));
+        let fov = between(self.fovs);
+        let distance = between(self.distances) / (fov.to_radians() / 2.0).sin();
+        let (ambient, far) = (between(self.ambients), between(self.lamps) * distance);
+        let record = CameraRecord {
+            azimuth,
+            elevation,
+            distance,
+            fov,
+        };
+        let camera = orbit(&record, side)?;
+        let off = Vec3::new(stream.normal(), stream.normal(), stream.normal());
+        let toward = (camera.position() / distance + LAMP_SPREAD * off).normalize_or(Vec3::Y);
+        let lamp = LightRecord {
+            position: (toward * far).into(),
+            ambient,
+        };
+        Ok(Viewpoint {
+            record,
+            camera,
+            lamp,
+        })
+    }
+}
+
+impl Viewpoint {
+    /// The lamp with the light from all around, together at most 1.
+    pub fn light(&self) -> Light {
+        Light {
+            ambient: self.lamp.ambient,
+            diffuse: 1.0 - self.lamp.ambient,
+            ..Light::at(self.lamp.position.into())
+        }
+    }
+
+    /// What a caption calls it.
+    pub fn word(&self) -> ViewWord {
+        ViewWord::of(self.record.azimuth, self.record.elevation)
+    }
+}
+
+/// The camera of `record`, which looks at the middle, with pictures of `side` pixels.
+pub fn orbit(record: &CameraRecord, side: u32) -> Result<Camera, CameraError> {
+    Camera::orbit(
+        Radians::from_degrees(record.azimuth),
+        Radians::from_degrees(record.elevation),
+        record.distance,
+        Lens::from_fov_y(Radians::from_degrees(record.fov), [side; 2])?,
+    )
+}
