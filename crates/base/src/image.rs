@@ -87,12 +87,14 @@ pub enum ImageError {
         /// The encoder's words.
         reason: String,
     },
-    /// The GIF encoder refuses, for instance sides beyond 65535.
-    #[error("`{path}` cannot be written as GIF: {reason}")]
-    EncodeGif {
+    /// An encoder of animations refuses, for instance sides beyond 65535.
+    #[error("`{path}` cannot be written as {format}: {reason}")]
+    EncodeAnimation {
         /// The target.
         path: std::path::PathBuf,
-        /// The encoder's words.
+        /// GIF or WebP.
+        format: &'static str,
+        /// What is wrong.
         reason: String,
     },
     /// The file itself cannot be read or written.

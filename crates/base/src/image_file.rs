@@ -205,7 +205,8 @@ pub fn write_gif(path: &Path, frames: &[Image], shown: Duration) -> Result<(), I
         drop(encoder);
         Ok(bytes)
     };
-    let bytes = encode().map_err(|e: ::image::ImageError| ImageError::EncodeGif {
+    let bytes = encode().map_err(|e: ::image::ImageError| ImageError::EncodeAnimation {
+        format: "GIF",
         path: path.to_path_buf(),
         reason: e.to_string(),
     })?;

@@ -8,9 +8,11 @@ pub mod image;
 pub mod image_file;
 pub mod mesh;
 pub mod mesh_file;
+pub mod metrics_file;
 mod resample;
 pub mod seed;
 pub mod torch_rng;
+pub mod webp_animation;
 
 pub use camera::{Camera, CameraError, Lens, Radians, Ray};
 pub use file::{
@@ -25,5 +27,7 @@ pub use image_file::{
 };
 pub use mesh::{Material, Mesh, MeshError, MeshParts};
 pub use mesh_file::{MeshFile, MeshFileError, MeshLimits, read_mesh, write_mesh};
+pub use metrics_file::MetricsFile;
 pub use seed::{Purpose, Stream};
 pub use torch_rng::TorchRng;
+pub use webp_animation::write_webp;

@@ -1,18 +1,13 @@
 //! The loop around training steps: metrics, checkpoints, sample grids, and stopping in between.
 //! Reports events and prints nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
-use dreamsmith_base::{
-    FileError, ImageError, create_folder, grid, read_limited, remove_unfinished,
-    write_atomic_bytes, write_png,
-};
+use dreamsmith_base::{ImageError, MetricsFile, create_folder, grid, remove_unfinished, write_png};
 use dreamsmith_nets::{WeightType, save_weights};
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +22,6 @@ use crate::post_hoc::{Profile, Snapshot};
 use crate::text::TextError;
 use crate::train::{StepReport, Trainer};
 use crate::train_error::TrainError;
-
-/// Metrics are lines of some 200 bytes; a run of a billion steps is not expected.
-const MAX_METRICS_BYTES: u64 = 1 << 32;
 
 /// One line of `metrics.jsonl`: means since the line before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,23 +103,9 @@ impl RunFolder {
 
     /// Reads the metrics up to `step`.
     pub fn read_metrics(&self, step: u64) -> Result<Vec<Metrics>, TrainError> {
-        let lines = self.read_lines(step)?.into_iter();
-        Ok(lines.map(|(_, metrics)| metrics).collect())
-    }
-
-    /// The lines of metrics up to `step`, as they were written and what they say.
-    fn read_lines(&self, step: u64) -> Result<Vec<(Vec<u8>, Metrics)>, TrainError> {
-        let path = self.metrics();
-        if !path.exists() {
-            return Ok(vec![]);
-        }
-        let bytes = read_limited(&path, MAX_METRICS_BYTES)?;
-        // The last line may be cut off where a run was killed.
-        Ok(bytes
-            .split_inclusive(|byte| *byte == b'\n')
-            .filter_map(|line| Some((line.to_vec(), serde_json::from_slice(line).ok()?)))
-            .filter(|(line, metrics): &(_, Metrics)| line.ends_with(b"\n") && metrics.step <= step)
-            .collect())
+        let lines = MetricsFile::lines(&self.metrics(), step)?;
+        let known = lines.iter().map(|line| serde_json::from_slice(line));
+        Ok(known.filter_map(Result::ok).collect())
     }
 }
 
@@ -177,7 +155,7 @@ pub fn run(
 ) -> Result<Outcome, TrainError> {
     create_folder(&folder.0.join("samples"))?;
     remove_unfinished(&folder.0)?;
-    let mut metrics = open_metrics(folder, trainer.state().step)?;
+    let mut metrics = MetricsFile::open(&folder.metrics(), trainer.state().step)?;
     let mut window = Window::new();
     let run = trainer.spec().train.clone();
     while trainer.state().step < run.steps {
@@ -186,8 +164,7 @@ pub fn run(
         window.add(&report);
         if report.step % run.log_every == 0 {
             let line = window.close(&report, run.batch);
-            append(&mut metrics, &line)
-                .map_err(|e| FileError::new("write", &folder.metrics(), e))?;
+            metrics.append(&line)?;
             watch(TrainEvent::Metrics(&line));
         }
         let stopped = stop.load(Ordering::Relaxed);
@@ -332,21 +309,6 @@ fn draw_grid(
     write_png(&path, &grid(&images, columns, 2)?, &[])?;
     watch(TrainEvent::Grid(&path));
     Ok(())
-}
-
-/// Opens the metrics for appending, without the lines after `step` that a killed run may have left.
-fn open_metrics(folder: &RunFolder, step: u64) -> Result<File, TrainError> {
-    let path = folder.metrics();
-    // As they were written: a number that is read and written again may end in another digit.
-    let lines = folder.read_lines(step)?.into_iter().map(|(line, _)| line);
-    write_atomic_bytes(&path, &lines.collect::<Vec<_>>().concat())?;
-    let file = OpenOptions::new().append(true).open(&path);
-    Ok(file.map_err(|e| FileError::new("open", &path, e))?)
-}
-
-fn append(file: &mut File, line: &Metrics) -> std::io::Result<()> {
-    let text = serde_json::to_string(line)?;
-    file.write_all(format!("{text}\n").as_bytes())
 }
 
 /// Sums since the last line of metrics.

@@ -45,6 +45,8 @@ pub struct Dream {
     spec: DreamSpec,
     prior: Prior,
     learner: Learner,
+    /// How often it went back to a checkpoint.
+    setbacks: u32,
 }
 
 /// Rays of all views of a step, and what they see.
@@ -81,12 +83,18 @@ impl Dream {
             spec,
             prior,
             learner: Learner::new(model),
+            setbacks: 0,
         })
     }
 
     /// What it is made from.
     pub fn spec(&self) -> &DreamSpec {
         &self.spec
+    }
+
+    /// What judges it.
+    pub fn prior(&self) -> &Prior {
+        &self.prior
     }
 
     /// The field as it is.
@@ -104,6 +112,21 @@ impl Dream {
         &mut self.learner
     }
 
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.learner.steps_done()
+    }
+
+    /// How often it went back to a checkpoint.
+    pub fn setbacks(&self) -> u32 {
+        self.setbacks
+    }
+
+    /// After each time the learning rate is half of what it was, so that the same does not happen again.
+    pub fn set_setbacks(&mut self, times: u32) {
+        self.setbacks = times;
+    }
+
     /// One step, at the share `progress` of the run; the inner error names what is not finite, and leaves all weights
     /// as they were.
     pub fn step(&mut self, progress: f64) -> Result<Result<StepReport, &'static str>, LiftError> {
@@ -112,7 +135,7 @@ impl Dream {
         self.learner
             .follow_occupancy(self.spec.field.0.occupancy.every, seed);
         let adam = clock.lap();
-        let step = self.learner.steps_done();
+        let step = self.steps_done();
         let side = self.prior.side();
         let places = (&self.spec.views.from, &self.spec.lighting);
         let views = views(
@@ -127,7 +150,8 @@ impl Dream {
         let asked = clock.lap();
         let mut report = StepReport {
             step: step + 1,
-            learning_rate: self.spec.optimizer.rate(progress, step + 1),
+            learning_rate: self.spec.optimizer.rate(progress, step + 1)
+                * 0.5f64.powi(self.setbacks as i32),
             seen: sight.samples.len(),
             residual: root_mean_square(&gradients),
             ..StepReport::default()

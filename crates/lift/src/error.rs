@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use dreamsmith_base::{CameraError, FileError, ImageError};
+use dreamsmith_base::{CameraError, FileError, ImageError, MeshFileError};
 use dreamsmith_diffusion::guidance::GuidanceError;
+use dreamsmith_diffusion::model::ModelError;
 use dreamsmith_diffusion::text::TextError;
-use dreamsmith_scene::reconstruct_error::SpecError;
+use dreamsmith_scene::extract::ExtractError;
+use dreamsmith_scene::raster::RasterError;
+use dreamsmith_scene::reconstruct_error::{ReconstructError, SpecError};
 
 /// Why a dream cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,21 @@ pub enum LiftError {
     /// The spec is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The model cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// What was learnt cannot be read or written.
+    #[error(transparent)]
+    Learner(#[from] ReconstructError),
+    /// The field has no mesh.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The mesh cannot be written or read.
+    #[error(transparent)]
+    Mesh(#[from] MeshFileError),
+    /// The mesh cannot be drawn.
+    #[error(transparent)]
+    Raster(#[from] RasterError),
     /// The text cannot be read.
     #[error(transparent)]
     Text(#[from] TextError),

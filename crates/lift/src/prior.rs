@@ -6,16 +6,19 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::ViewWord;
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::condition::{Condition, TextCode, Wants};
-use dreamsmith_diffusion::model::Model;
+use dreamsmith_diffusion::model::{Model, weights_hash};
 use dreamsmith_diffusion::patch::{from_patches, to_patches};
 use dreamsmith_diffusion::pipeline::denoiser;
+use dreamsmith_diffusion::text::text_hash;
 use dreamsmith_diffusion::workers::Workers;
 use dreamsmith_scene::viewpoint::Viewpoint;
+use serde::{Deserialize, Serialize};
 
 use crate::distill::sds_grad;
 use crate::error::LiftError;
-use crate::spec::{PriorSpec, TellCamera};
+use crate::spec::{DreamSpec, PriorSpec, TellCamera};
 use crate::view::worded;
 
 /// The words of views, in the order of their texts.
@@ -29,6 +32,7 @@ const WORDS: [ViewWord; 4] = [
 /// A diffusion model that is asked about one text.
 pub struct Prior {
     model: Model,
+    fingerprint: Fingerprint,
     device: Device,
     spec: PriorSpec,
     /// The text as seen from the side of each of `WORDS`.
@@ -46,14 +50,28 @@ pub struct Picture {
     pub number: u64,
 }
 
+/// By what a model is known again: BLAKE3 in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    weights: String,
+    text: String,
+}
+
 impl Prior {
-    /// `model` on `device`, asked about `prompt`; and in words what of the text it cannot be told.
-    pub fn new(
-        model: Model,
+    /// The model in the folder `spec.prior.model`, on `device` and multiplying in `precision`, asked about the prompt of
+    /// `spec`; and in words what of the text it cannot be told.
+    pub fn load(
+        spec: &DreamSpec,
         device: &Device,
-        prompt: &str,
-        spec: &PriorSpec,
+        precision: Precision,
     ) -> Result<(Self, Vec<String>), LiftError> {
+        let (folder, prompt, spec) = (&spec.prior.model, &spec.prompt, &spec.prior);
+        let model = Model::load(folder, device, precision)?;
+        let fingerprint = Fingerprint {
+            weights: weights_hash(folder)?,
+            text: text_hash(folder)?,
+        };
         let Some(source) = &model.text else {
             return Err(LiftError::NoText);
         };
@@ -68,6 +86,7 @@ impl Prior {
             words => Some(source.read_prompt(words)?.0),
         };
         let prior = Self {
+            fingerprint,
             device: device.clone(),
             spec: spec.clone(),
             texts,
@@ -75,6 +94,11 @@ impl Prior {
             model,
         };
         Ok((prior, losses))
+    }
+
+    /// By what the model is known again.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// The side in pixels of the pictures it judges.

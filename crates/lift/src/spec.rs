@@ -1,6 +1,6 @@
 //! What a dream is made from: one TOML file with every default visible.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dreamsmith_diffusion::guidance::GuidanceSpec;
 use dreamsmith_scene::field_start::DensityStart;
@@ -55,6 +55,8 @@ pub struct RunSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriorSpec {
+    /// A model folder, relative to where the program runs; the model must read text.
+    pub model: PathBuf,
     /// How strongly the text pulls.
     pub guidance: GuidanceSpec,
     /// What it is not to be.
@@ -163,6 +165,7 @@ impl Default for RunSpec {
 impl Default for PriorSpec {
     fn default() -> Self {
         Self {
+            model: PathBuf::from("models/objects"),
             guidance: GuidanceSpec {
                 scale: 10.0,
                 ..GuidanceSpec::default()

@@ -108,6 +108,12 @@ impl Learner {
         self.set_step(self.step + 1);
     }
 
+    /// Clears both moments.
+    pub fn forget_moments(&mut self) {
+        let moments = self.moments.iter_mut().flatten();
+        moments.for_each(|of| of.fill(0.0));
+    }
+
     /// Clears the gradients without a step.
     pub fn forget(&mut self) {
         self.gradients.iter_mut().for_each(|of| of.fill(0.0));

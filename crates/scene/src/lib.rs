@@ -11,6 +11,7 @@ pub mod field_start;
 pub mod hash_field;
 pub mod hierarchical;
 pub mod learner;
+pub mod learner_file;
 pub mod lighting;
 pub mod look;
 pub mod march;

@@ -78,6 +78,11 @@ impl Occupancy {
         grid
     }
 
+    /// The same grid with these maxima.
+    pub fn with_opacity(&self, opacity: Vec<f32>) -> Self {
+        Self::from_opacity(self.spec, opacity)
+    }
+
     /// The moving maxima `[n, n, n]`, which are all of the state.
     pub fn opacity(&self) -> &[f32] {
         &self.opacity

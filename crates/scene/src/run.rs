@@ -1,16 +1,11 @@
 //! The loop around steps of a reconstruction: metrics, looks at held-out views, checkpoints, and stopping in between.
 //! Reports events and prints nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use dreamsmith_base::{
-    FileError, Image, ImageError, create_folder, read_limited, remove_unfinished,
-    write_atomic_bytes,
-};
+use dreamsmith_base::{Image, ImageError, MetricsFile, create_folder, remove_unfinished};
 use dreamsmith_data::View;
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +16,6 @@ use crate::reconstruct::{Reconstruction, StepReport};
 use crate::reconstruct_error::ReconstructError;
 use crate::render::{Extent, Frame, render};
 use crate::spec::Length;
-
-/// Metrics are lines of some 200 bytes; a run of a billion steps is not expected.
-const MAX_METRICS_BYTES: u64 = 1 << 32;
 
 /// One line of `metrics.jsonl`: means since the line before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,21 +84,6 @@ impl RunFolder {
     pub fn metrics(&self) -> PathBuf {
         self.0.join("metrics.jsonl")
     }
-
-    /// The lines of metrics up to `step`, as they were written.
-    fn read_lines(&self, step: u64) -> Result<Vec<u8>, ReconstructError> {
-        let path = self.metrics();
-        if !path.exists() {
-            return Ok(vec![]);
-        }
-        let bytes = read_limited(&path, MAX_METRICS_BYTES)?;
-        // The last line may be cut off where a run was killed.
-        let kept = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| {
-            let metrics = serde_json::from_slice::<Metrics>(line);
-            line.ends_with(b"\n") && metrics.is_ok_and(|metrics| metrics.step <= step)
-        });
-        Ok(kept.collect::<Vec<_>>().concat())
-    }
 }
 
 /// Where a run stands.
@@ -130,7 +107,7 @@ pub fn run(
     create_folder(&folder.0)?;
     remove_unfinished(&folder.0)?;
     let spec = run.reconstruction.spec().run;
-    let mut metrics = open_metrics(folder, run.reconstruction.steps_done())?;
+    let mut metrics = MetricsFile::open(&folder.metrics(), run.reconstruction.steps_done())?;
     let (before, start) = (run.seconds, Instant::now());
     let (mut window, mut test_psnr) = (Window::new(), None);
     loop {
@@ -154,8 +131,7 @@ pub fn run(
         if report.step.is_multiple_of(spec.log_every) {
             let seconds = before + start.elapsed().as_secs_f64();
             let line = window.close(&report, seconds, test_psnr);
-            append(&mut metrics, &line)
-                .map_err(|e| FileError::new("write", &folder.metrics(), e))?;
+            metrics.append(&line)?;
             watch(ReconstructEvent::Metrics(&line));
         }
         if stop.load(Ordering::Relaxed) {
@@ -233,19 +209,6 @@ pub fn compare(model: &Model, view: &View, extent: Extent) -> Result<Comparison,
         picture: frame.picture()?,
         frame,
     })
-}
-
-/// Opens the metrics for appending, without the lines after `step` that a killed run may have left.
-fn open_metrics(folder: &RunFolder, step: u64) -> Result<File, ReconstructError> {
-    let path = folder.metrics();
-    write_atomic_bytes(&path, &folder.read_lines(step)?)?;
-    let file = OpenOptions::new().append(true).open(&path);
-    Ok(file.map_err(|e| FileError::new("open", &path, e))?)
-}
-
-fn append(file: &mut File, line: &Metrics) -> std::io::Result<()> {
-    let text = serde_json::to_string(line)?;
-    file.write_all(format!("{text}\n").as_bytes())
 }
 
 /// Sums since the last line of metrics.

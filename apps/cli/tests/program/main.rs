@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod dream;
 mod enlarge;
 mod furniture;
 mod imagine;

@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::lab::{Ended, Files, Lab, Outcome};
 
 /// A training in progress, and what it says meanwhile.
-struct Running {
+pub struct Running {
     child: Child,
     notes: BufReader<ChildStderr>,
 }
 
 impl Running {
-    fn start(lab: &Lab, arguments: &str) -> Outcome<Self> {
+    pub fn start(lab: &Lab, arguments: &str) -> Outcome<Self> {
         let mut command = lab.command(arguments);
         let mut child = command
             .stdout(Stdio::piped())
@@ -31,7 +31,7 @@ impl Running {
 
     /// Waits until the program says that `step` is done. Each step is announced before the next begins, and
     /// a checkpoint is written after the announcement of its own step.
-    fn wait_for_step(&mut self, step: u64) -> Outcome {
+    pub fn wait_for_step(&mut self, step: u64) -> Outcome {
         let announcement = format!("step {step} ");
         for line in (&mut self.notes).lines() {
             if line?.starts_with(&announcement) {
@@ -42,7 +42,7 @@ impl Running {
     }
 
     /// SIGKILL, which must come before the end of the run.
-    fn kill(mut self) -> Outcome {
+    pub fn kill(mut self) -> Outcome {
         self.child.kill()?;
         assert_eq!(
             self.child.wait()?.code(),
