@@ -18,7 +18,7 @@ pub enum LiftError {
     NoText,
     /// NaN or infinity, again and again.
     #[error(
-        "step {step}: {place} is not finite, and was not after going back {times} times either: set a lower optimizer.peak in the spec"
+        "step {step}: {place} is not finite, even after going back {times} times: set a lower optimizer.peak in the spec"
     )]
     NotFinite {
         /// The step that failed, counted from 1.

@@ -139,7 +139,7 @@ pub struct RegularizerSpec {
     pub opacity: f32,
     /// Times how undecided a ray's opacity is.
     pub entropy: f32,
-    /// Times how far normals of what is seen face away [Verbin22, eq. 11].
+    /// Times how far normals of what is seen face away [Verbin22] eq. 11.
     pub orientation: f32,
     /// Times how much the weights along a ray are spread [Barron22].
     pub distortion: f32,
