@@ -16,7 +16,7 @@ use dreamsmith_lift::export::{Exported, camera, export};
 use dreamsmith_lift::prior::Prior;
 use dreamsmith_lift::run::{DreamEvent, DreamFolder, Metrics, run};
 use dreamsmith_lift::spec::DreamSpec;
-use dreamsmith_scene::extract::ExtractSpec;
+use dreamsmith_scene::extract::{ExtractSpec, Paint};
 use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, render};
 use dreamsmith_scene::render::{self, Extent};
 use dreamsmith_scene::run::Outcome;
@@ -38,8 +38,9 @@ const ELEVATION: f32 = 15.0;
 /// Pictures of a turntable, and how long a turn takes.
 const FRAMES: u32 = 48;
 const TURN: Duration = Duration::from_secs(4);
-/// The most faces of an object.
+/// The most faces of an object, and the texels along an edge of its texture.
 const FACES: usize = 20_000;
+const TEXELS: u32 = 1024;
 
 /// Dream an object of what a text says
 #[derive(Args)]
@@ -210,6 +211,7 @@ impl Dream {
         let spec = ExtractSpec {
             faces: self.faces,
             cells: self.cells,
+            paint: Paint::Texture(TEXELS),
             ..ExtractSpec::default()
         };
         let object = folder.path().join("object.glb");

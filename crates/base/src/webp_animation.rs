@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn another_program_sees_the_same_pictures() -> Result<(), Box<dyn std::error::Error>> {
         let picture = |shade: u8| {
-            let bytes = (0..5 * 3 * 3).map(|i| shade.wrapping_add(7 * i as u8));
+            let bytes = (0..5 * 3 * 3).map(|i| shade.wrapping_add(5 * i as u8));
             Image::new(5, 3, bytes.collect())
         };
         let frames = [picture(0)?, picture(100)?, picture(200)?];

@@ -1,17 +1,19 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
 //! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
-//! Leaves out textures: each vertex has a colour, as seen from straight above.
+//! Each vertex or texel has the colour that is seen from straight above.
 
-use dreamsmith_base::color::srgb_to_linear;
+use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};
 use dreamsmith_base::{Camera, CameraError, Mesh, MeshError};
 use glam::{Affine3A, Vec3};
 use rayon::prelude::*;
 
 use crate::agreement::{Agreement, Sights};
+use crate::bake::{BakeError, Place, bake};
 use crate::model::{Model, Sampling};
 use crate::raster::RasterError;
 use crate::surface::{
-    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, without_dust,
+    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, unwrap,
+    without_dust,
 };
 
 /// Points whose density is asked together.
@@ -33,6 +35,17 @@ pub struct ExtractSpec {
     pub least_part: f64,
     /// The most faces.
     pub faces: usize,
+    /// What carries the colours.
+    pub paint: Paint,
+}
+
+/// What carries the colours of a mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// Each vertex has one.
+    Vertices,
+    /// A square texture of so many texels along an edge.
+    Texture(u32),
 }
 
 /// Where the surface of a field lies.
@@ -52,6 +65,7 @@ impl Default for ExtractSpec {
             level: Level::Agreeing,
             least_part: 1e-3,
             faces: 50_000,
+            paint: Paint::Vertices,
         }
     }
 }
@@ -84,6 +98,9 @@ pub enum ExtractError {
     /// It fills the box, or its surface cannot be made.
     #[error(transparent)]
     Surface(#[from] SurfaceError),
+    /// It has no texture.
+    #[error(transparent)]
+    Bake(#[from] BakeError),
     /// A camera cannot be used for a smaller picture.
     #[error(transparent)]
     Camera(#[from] CameraError),
@@ -131,9 +148,15 @@ pub fn extract(
     let shown =
         verts.map(|(vert, normal)| sights.show((*vert).into(), (*normal).into(), 0.5 * margin));
     let shown = shown.collect();
-    let mesh = spread_colors(mesh, shown)?;
+    let mut mesh = spread_colors(mesh, shown)?;
+    let agreement = sights.agreement(&mesh)?;
+    if let Paint::Texture(side) = spec.paint {
+        mesh = bake(unwrap(mesh, side)?, side, &|places| {
+            texel_colors(model, &sights, 0.5 * margin, places)
+        })?;
+    }
     Ok(Extracted {
-        agreement: sights.agreement(&mesh)?,
+        agreement,
         level,
         mesh,
     })
@@ -170,6 +193,24 @@ fn best_surface(
     let least = levels.iter().copied().fold(1.0, f32::min);
     let (surface, level, _) = best.ok_or(ExtractError::Thin { most, level: least })?;
     Ok((surface, level))
+}
+
+/// The field's colours of places of the world where it has any, elsewhere those between the vertices; sRGB.
+fn texel_colors(model: &Model, sights: &Sights, margin: f32, places: &[Place]) -> Vec<[f32; 3]> {
+    let cube = &model.cube;
+    let in_box = |place: &Place| (place.point - Vec3::from(cube.center)) / cube.half_side;
+    let points: Vec<[f32; 3]> = places.iter().map(|place| in_box(place).into()).collect();
+    let dirs: Vec<[f32; 3]> = places.iter().map(|place| (-place.normal).into()).collect();
+    let blocks = points.chunks(BLOCK).zip(dirs.chunks(BLOCK));
+    let own = blocks.flat_map(|(points, dirs)| model.colors(points, dirs));
+    let own: Vec<f32> = own.collect();
+    let colors = places.par_iter().zip(own.par_chunks_exact(3));
+    let color =
+        |(place, own): (&Place, &[f32])| match sights.show(place.point, place.normal, margin) {
+            true => [own[0], own[1], own[2]],
+            false => place.color.to_array().map(linear_to_srgb),
+        };
+    colors.map(color).collect()
 }
 
 fn to_world(model: &Model, mesh: Mesh) -> Mesh {

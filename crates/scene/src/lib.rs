@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod background;
+pub mod bake;
 pub mod bound;
 pub mod checkpoint;
 pub mod distortion;

@@ -109,9 +109,16 @@ fn what_cannot_be_dreamt_is_said() -> Outcome {
         &["nowhere/checkpoint", "no such folder"],
     )?;
     // Weights that grow beyond all bounds: it goes back, more slowly each time, and gives up.
-    let hasty = SPEC.replace("[field]", "[optimizer]\npeak = 1e35\nfloor = 1e35\n\n[field]");
+    let hasty = SPEC.replace(
+        "[field]",
+        "[optimizer]\npeak = 1e35\nfloor = 1e35\n\n[field]",
+    );
     lab.write("hasty.toml", hasty)?;
-    let words = ["is not finite", "after going back 4 times", "optimizer.peak"];
+    let words = [
+        "is not finite",
+        "after going back 4 times",
+        "optimizer.peak",
+    ];
     lab.fails("dream --spec hasty.toml -o hasty", 1, &words)?;
     lab.replace("dream.toml", "count = 2", "count = 0")?;
     lab.fails(DREAM, 1, &["`views.count` is 0", "1 to 64"])?;

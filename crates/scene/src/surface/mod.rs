@@ -1,5 +1,6 @@
-//! From a field to a closed mesh, and what may then be done to it: parts, topology, fewer faces, colours, distances.
-//! Leaves out rendering, texture atlases, and the mending of broken meshes.
+//! From a field to a closed mesh, and what may then be done to it: parts, topology, fewer faces, colours, an
+//! atlas for textures, distances.
+//! Leaves out rendering, and the mending of broken meshes.
 
 mod components;
 mod decimate;
@@ -14,6 +15,7 @@ mod quadric;
 #[cfg(test)]
 mod shapes;
 mod topology;
+mod unwrap;
 mod volume;
 
 pub use components::{Component, components, without_dust};
@@ -24,6 +26,8 @@ pub use lattice::{Lattice, MAX_CELLS};
 pub use nearest::NearestSurface;
 pub use paint::{paint, spread_colors, vertex_normals};
 pub use topology::Topology;
+pub use unwrap::unwrap;
+pub(crate) use unwrap::{GAP, texels_inside};
 pub use volume::Volume;
 
 use dreamsmith_base::MeshError;

@@ -4,17 +4,18 @@ use std::error::Error;
 use std::f64::consts::PI;
 
 use dreamsmith_base::{Camera, Lens, Radians};
-use dreamsmith_scene::extract::{ExtractError, ExtractSpec, Level, extract};
+use dreamsmith_scene::extract::{ExtractError, ExtractSpec, Level, Paint, extract};
 use dreamsmith_scene::surface::Topology;
 use glam::Vec3;
 
-use crate::known_field::{Known, everywhere};
+use crate::known_field::{COLOR, Known, everywhere};
 
 const CELLS: ExtractSpec = ExtractSpec {
     cells: 64,
     level: Level::Agreeing,
     least_part: 1e-3,
     faces: 4000,
+    paint: Paint::Vertices,
 };
 
 fn cameras() -> Result<Vec<Camera>, Box<dyn Error>> {
@@ -55,6 +56,27 @@ fn a_shell_becomes_a_solid_ball_without_dust() -> Result<(), Box<dyn Error>> {
     for (vert, normal) in mesh.verts().iter().zip(mesh.normals()) {
         let outward = Vec3::from(*vert).normalize().dot(Vec3::from(*normal));
         assert!(outward > 0.9, "{outward}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_texture_has_the_colour_of_the_field() -> Result<(), Box<dyn Error>> {
+    let spec = ExtractSpec {
+        paint: Paint::Texture(128),
+        ..CELLS
+    };
+    let model = shell().model(everywhere(256))?;
+    let [plain, baked] = [CELLS, spec].map(|spec| extract(&model, &cameras().ok()?, &spec).ok());
+    let (plain, baked) = plain.zip(baked).ok_or("a ball has a mesh")?;
+    assert_eq!(plain.mesh.faces().len(), baked.mesh.faces().len());
+    assert_eq!(plain.agreement, baked.agreement);
+    let texture = baked.mesh.materials()[0].texture.as_ref();
+    // Charts, what lies between them, and what no camera has seen: all of one colour.
+    let color = COLOR.map(|x| (255.0 * x).round() as u8);
+    for texel in texture.ok_or("there is a texture")?.rgba().chunks(4) {
+        let off = (0..3).map(|c| texel[c].abs_diff(color[c])).max();
+        assert!(off <= Some(1), "{texel:?}");
     }
     Ok(())
 }
