@@ -33,6 +33,8 @@ const PROGRESS: u64 = 1000;
 /// Views on a sheet, and their pixels.
 const AROUND: u32 = 8;
 const SIDE: u32 = 128;
+/// What the program takes for itself.
+const OWN_MB: u64 = 100;
 /// Degrees above the ground.
 const ELEVATION: f32 = 15.0;
 /// Pictures of a turntable, and how long a turn takes.
@@ -169,8 +171,9 @@ impl Dream {
         console: &Console,
     ) -> anyhow::Result<()> {
         console.note(&format!(
-            "dreaming of {:?}, into {}",
+            "dreaming of {:?} in about {} MB, into {}",
             dream.spec().prompt,
+            (dream.bytes() >> 20) + OWN_MB,
             folder.path().display()
         ));
         let stop = stop_flag(console)?;

@@ -120,6 +120,14 @@ impl TextSource {
         }
     }
 
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        match &self.reader {
+            Reader::Frozen(encoder) => 4 * encoder.n_weights() as u64,
+            Reader::Words(_) => 0,
+        }
+    }
+
     /// The most tokens that are heeded of a text.
     pub fn tokens(&self) -> usize {
         self.tokens

@@ -8,6 +8,27 @@ use dreamsmith_diffusion::denoise::Denoise;
 use dreamsmith_diffusion::level::Sigma;
 use serde::{Deserialize, Serialize};
 
+/// Which way pictures go.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Distill {
+    /// Against what the model makes of noise on them [Poole22].
+    Sds {},
+    /// Against what the model makes of them on the deterministic way up [Liang23].
+    Ism {
+        /// Steps up to the level that is compared with; each asks the model once.
+        steps: u32,
+        /// From that level to the last, as a share of the schedule.
+        interval: f64,
+    },
+}
+
+impl Default for Distill {
+    fn default() -> Self {
+        Self::Sds {}
+    }
+}
+
 /// How much a noise level counts: w(t) of [Poole22] eq. 3.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -127,6 +127,20 @@ impl Dream {
         self.setbacks = times;
     }
 
+    /// About how many bytes it takes at most, which is in the first steps, when all cells count as occupied.
+    pub fn bytes(&self) -> u64 {
+        let weights = self.model().weights();
+        let weights: usize = weights.iter().map(|(_, values)| values.len()).sum();
+        // What the field notes of a sample, forward and back, and what rays know of it.
+        let saved = self.model().field().geometry(&[[0.0; 3]]).saved;
+        let of_sample = 2 * saved.iter().map(|rows| rows.width).sum::<usize>() + 64;
+        let through = f64::from(self.spec.field.0.march.diagonal_samples) / 3f64.sqrt();
+        let rays = self.fine_side().pow(2) * self.spec.views.count as usize;
+        let samples = rays as f64 * through;
+        // Weights have gradients and two moments.
+        self.prior.bytes() + 4 * (4 * weights as u64 + (samples * of_sample as f64) as u64)
+    }
+
     /// One step, at the share `progress` of the run; the inner error names what is not finite, and leaves all weights
     /// as they were.
     pub fn step(&mut self, progress: f64) -> Result<Result<StepReport, &'static str>, LiftError> {

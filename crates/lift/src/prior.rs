@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::ViewWord;
 use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::condition::{Condition, TextCode, Wants};
+use dreamsmith_diffusion::guidance::GuidanceSpec;
+use dreamsmith_diffusion::level::Sigma;
 use dreamsmith_diffusion::model::{Model, weights_hash};
 use dreamsmith_diffusion::patch::{from_patches, to_patches};
 use dreamsmith_diffusion::pipeline::denoiser;
@@ -16,7 +19,7 @@ use dreamsmith_diffusion::workers::Workers;
 use dreamsmith_scene::viewpoint::Viewpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::distill::sds_grad;
+use crate::distill::{Distill, ism_grad, sds_grad};
 use crate::error::LiftError;
 use crate::spec::{DreamSpec, PriorSpec, TellCamera};
 use crate::view::worded;
@@ -101,6 +104,12 @@ impl Prior {
         &self.fingerprint
     }
 
+    /// About how many bytes it takes: the network with its packed weights, and what reads the text.
+    pub fn bytes(&self) -> u64 {
+        let unet = self.model.unet.num_params() as u64;
+        8 * unet + self.model.text.as_ref().map_or(0, |text| text.bytes())
+    }
+
     /// The side in pixels of the pictures it judges.
     pub fn side(&self) -> u32 {
         self.model.picture_size().unwrap_or(64)
@@ -128,13 +137,26 @@ impl Prior {
             |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
-        let sigma = self.model.precondition.sigma_at(time);
-        let eps = tensor(stream.normals(picture.pixels.len()));
+        let level = |share| self.model.precondition.sigma_at(share);
         let (condition, negative) = self.conditions(&picture.viewpoint);
-        let led = (self.spec.guidance, &negative);
-        let net = denoiser(&self.model, &[condition], led, &self.device)?;
+        let told = |condition, guidance| {
+            let led = (guidance, &negative);
+            denoiser(&self.model, &[condition], led, &self.device)
+        };
+        let net = told(condition, self.spec.guidance)?;
         let x0 = tensor(to_patches(&picture.pixels, side, patch));
-        let gradient = sds_grad(&net, x0, eps, (sigma, self.spec.weight));
+        let gradient = match self.spec.distill {
+            Distill::Sds {} => {
+                let eps = tensor(stream.normals(picture.pixels.len()));
+                sds_grad(&net, x0, eps, (level(time), self.spec.weight))
+            }
+            Distill::Ism { steps, interval } => {
+                let free = told(Condition::Anything, GuidanceSpec::default())?;
+                let up = (1..=steps).map(|i| (time - interval) * f64::from(i) / f64::from(steps));
+                let levels: Vec<Sigma> = up.chain([time]).map(level).collect();
+                ism_grad((&net, &free), x0, (&levels, self.spec.weight))
+            }
+        };
         let gradient: Vec<f32> = gradient.to_data().iter::<f32>().collect();
         Ok(from_patches(&gradient, side, patch))
     }

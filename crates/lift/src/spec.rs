@@ -11,7 +11,7 @@ use dreamsmith_scene::spec::{HashSpec, Length, MarchSpec, OptimizerSpec, read_to
 use dreamsmith_scene::viewpoint::ViewpointSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::distill::LevelWeight;
+use crate::distill::{Distill, LevelWeight};
 
 /// A whole dream.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct PriorSpec {
     pub guidance: GuidanceSpec,
     /// What it is not to be.
     pub negative: String,
+    /// Which way pictures go.
+    pub distill: Distill,
     /// At which noise levels.
     pub times: Times,
     /// How much each of them counts.
@@ -171,6 +173,7 @@ impl Default for PriorSpec {
                 ..GuidanceSpec::default()
             },
             negative: String::new(),
+            distill: Distill::default(),
             times: Times::default(),
             weight: LevelWeight::default(),
             tell_view: TellView::default(),

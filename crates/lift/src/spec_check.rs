@@ -2,6 +2,7 @@
 
 use dreamsmith_scene::reconstruct_error::SpecError;
 
+use crate::distill::Distill;
 use crate::spec::DreamSpec;
 
 impl DreamSpec {
@@ -43,6 +44,14 @@ impl DreamSpec {
             "above 0",
             reach > 0.0 && reach < 1.0,
         )?;
+        if let Distill::Ism { steps, interval } = self.prior.distill {
+            let fits = (1..=64).contains(&steps);
+            range("prior.distill.steps", &steps, "1 to 64", fits)?;
+            let least = self.prior.times.first[0].min(self.prior.times.last[0]);
+            let fits = interval > 0.0 && interval < least;
+            let expected = "above 0 and below the least of prior.times";
+            range("prior.distill.interval", &interval, expected, fits)?;
+        }
         for [low, high] in [self.prior.times.first, self.prior.times.last] {
             let fits = 0.0 < low && low <= high && high <= 1.0;
             range(

@@ -19,12 +19,13 @@ fn every_command_explains_itself() -> Outcome {
     let lab = Lab::new()?;
     let help = lab.succeeds("--help")?.out;
     for command in [
-        "imagine", "train", "average", "forward", "render", "data", "info", "bench",
+        "imagine", "dream", "train", "average", "forward", "render", "data", "info", "bench",
     ] {
         assert!(help.contains(command), "{help}");
     }
     for command in [
         "imagine",
+        "dream",
         "train",
         "average",
         "forward",

@@ -82,6 +82,11 @@ impl TextEncoder {
         self.network.transformers_class()
     }
 
+    /// Weights of the network.
+    pub fn n_weights(&self) -> usize {
+        self.network.n_weights()
+    }
+
     /// The features D of a token.
     pub fn width(&self) -> usize {
         self.width

@@ -31,6 +31,15 @@ pub(crate) enum Network {
 }
 
 impl Network {
+    /// Weights of all layers.
+    pub(crate) fn n_weights(&self) -> usize {
+        match self {
+            Self::Bert(bert) => bert.num_params(),
+            Self::T5(t5) => t5.num_params(),
+            Self::Clip(clip) => clip.num_params(),
+        }
+    }
+
     /// Reads the weights in `folder`, which will not be trained.
     pub(crate) fn load(
         config: &TextConfig,
