@@ -73,11 +73,19 @@ pub struct Eval {
     output: Option<PathBuf>,
 }
 
+/// What is to be drawn, and told apart.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Prompts {
+pub struct Prompts {
     objects: Vec<String>,
     others: Vec<String>,
+}
+
+impl Prompts {
+    /// Objects first.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().chain(&self.others).map(String::as_str)
+    }
 }
 
 /// One picture that is wanted: its prompt's number, and from where it is to be seen.
@@ -89,7 +97,7 @@ struct Wanted {
 
 /// A share as people and machines read it.
 #[derive(Serialize)]
-struct Figure {
+pub struct Figure {
     value: f64,
     low: f64,
     high: f64,
@@ -104,6 +112,21 @@ impl From<Share> for Figure {
             low: interval.low,
             high: interval.high,
             count: share.count,
+        }
+    }
+}
+
+impl Figure {
+    /// In per cent, with its interval.
+    pub fn words(&self) -> String {
+        match self.count {
+            0 => "-".into(),
+            _ => format!(
+                "{:5.1} % ({:.0}-{:.0})",
+                100.0 * self.value,
+                100.0 * self.low,
+                100.0 * self.high
+            ),
         }
     }
 }
@@ -129,7 +152,7 @@ impl Eval {
         precision: Precision,
         console: &Console,
     ) -> anyhow::Result<()> {
-        let prompts = self.read_prompts()?;
+        let prompts = read_prompts(&self.prompts)?;
         let cascade = Cascade::load(&self.model, device, precision)?;
         let model = &cascade.base;
         let Some(source) = &model.text else {
@@ -138,29 +161,8 @@ impl Eval {
                 self.model.display()
             );
         };
-        let judge = Judge::load(&self.tower, device)?;
-        let texts: Vec<&str> = prompts
-            .objects
-            .iter()
-            .chain(&prompts.others)
-            .map(String::as_str)
-            .collect();
-        let mut sentences = Sentences::open(&self.model, device)
-            .context("the model's text encoder places the prompts")?;
-        sentences.read(texts.iter().map(|text| Arc::from(*text)))?;
-        if sentences.width() != judge.embedding_width() {
-            bail!(
-                "the tower's embeddings have {} features, those of the model's encoder {}; give the tower that was trained with this encoder",
-                judge.embedding_width(),
-                sentences.width()
-            );
-        }
-        let places: Vec<f32> = texts
-            .iter()
-            .filter_map(|text| sentences.get(text))
-            .flatten()
-            .copied()
-            .collect();
+        let texts: Vec<&str> = prompts.all().collect();
+        let (judge, places) = open_judge((&self.tower, &self.model), &texts, device)?;
         let panel = Panel {
             judge: &judge,
             texts: &texts,
@@ -268,24 +270,45 @@ impl Eval {
         console.result("", &value);
         Ok(())
     }
+}
 
-    fn read_prompts(&self) -> anyhow::Result<Prompts> {
-        let name = self.prompts.display();
-        let bytes = read_limited(&self.prompts, MAX_PROMPT_BYTES)?;
-        let text = String::from_utf8(bytes).with_context(|| format!("`{name}` is no text"))?;
-        let prompts: Prompts = toml::from_str(&text).map_err(|e| {
-            anyhow!(
-                "`{name}` is no list of prompts: {}",
-                e.message().replace('\n', ", ")
-            )
-        })?;
-        if prompts.objects.len() + prompts.others.len() < 2 {
-            bail!(
-                "`{name}` has fewer than two prompts; a picture must have something to choose among"
-            );
-        }
-        Ok(prompts)
+/// The tower in one folder, and where the text encoder of the model in the other places `texts`.
+pub fn open_judge(
+    (tower, model): (&Path, &Path),
+    texts: &[&str],
+    device: &Device,
+) -> anyhow::Result<(Judge, Vec<f32>)> {
+    let judge = Judge::load(tower, device)?;
+    let mut sentences =
+        Sentences::open(model, device).context("the model's text encoder places the prompts")?;
+    sentences.read(texts.iter().map(|text| Arc::from(*text)))?;
+    if sentences.width() != judge.embedding_width() {
+        bail!(
+            "the tower's embeddings have {} features, those of the model's encoder {}; give the tower that was trained with this encoder",
+            judge.embedding_width(),
+            sentences.width()
+        );
     }
+    let placed = texts.iter().filter_map(|text| sentences.get(text));
+    let places = placed.flatten().copied().collect();
+    Ok((judge, places))
+}
+
+/// The list of prompts in a file.
+pub fn read_prompts(path: &Path) -> anyhow::Result<Prompts> {
+    let name = path.display();
+    let bytes = read_limited(path, MAX_PROMPT_BYTES)?;
+    let text = String::from_utf8(bytes).with_context(|| format!("`{name}` is no text"))?;
+    let prompts: Prompts = toml::from_str(&text).map_err(|e| {
+        anyhow!(
+            "`{name}` is no list of prompts: {}",
+            e.message().replace('\n', ", ")
+        )
+    })?;
+    if prompts.all().count() < 2 {
+        bail!("`{name}` has fewer than two prompts; a picture must have something to choose among");
+    }
+    Ok(prompts)
 }
 
 /// What was asked for, or else what the model says itself.
@@ -301,23 +324,14 @@ const HEADER: &str =
 
 impl Row {
     fn line(&self) -> String {
-        let share = |figure: &Figure| match figure.count {
-            0 => format!("{:18}", "-"),
-            _ => format!(
-                "{:5.1} % ({:.0}-{:.0})",
-                100.0 * figure.value,
-                100.0 * figure.low,
-                100.0 * figure.high
-            ),
-        };
         let frechet = self
             .frechet
             .map_or_else(|| "-".into(), |fd| format!("{fd:.3}"));
         format!(
             "{:19} {:19} {:19} {frechet:8} {}",
-            share(&self.recall_at_1),
-            share(&self.colour),
-            share(&self.view),
+            self.recall_at_1.words(),
+            self.colour.words(),
+            self.view.words(),
             self.pictures,
         )
     }

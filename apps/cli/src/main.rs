@@ -9,6 +9,7 @@ mod data;
 mod device;
 mod dream;
 mod eval;
+mod eval_dream;
 mod export;
 mod forward;
 mod furniture;
@@ -73,6 +74,7 @@ enum Command {
     Average(average::Average),
     Export(export::Export),
     Eval(eval::Eval),
+    EvalDream(eval_dream::EvalDream),
     Forward(forward::Forward),
     Reconstruct(reconstruct::Reconstruct),
     Render(render::Render),
@@ -110,6 +112,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::TrainTower(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
+        Command::EvalDream(args) => args.run(&device()?, console),
         Command::Export(args) => args.run(&device()?, console),
         Command::Average(args) => args.run(&device()?, console),
         Command::Forward(args) => args.run(console),

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Outcome};
 use crate::resume::Running;
 use crate::text;
 
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 prompt = "red"
 
 [run]

@@ -103,6 +103,30 @@ fn each_stage_is_judged() -> Outcome {
 }
 
 #[test]
+fn dreams_are_judged_from_all_around() -> Outcome {
+    let lab = lab()?;
+    lab.write("dream.toml", crate::dream::SPEC)?;
+    lab.succeeds("dream --spec dream.toml --steps 2 --cells 16 --faces 200 -o red")?;
+    let judge = "eval-dream red --tower tower --model run/model --prompts";
+    let ended = lab.succeeds(&format!("{judge} prompts.toml -o figures.json --json"))?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    assert_eq!(value["objects"][0]["prompt"], "red");
+    assert_eq!(value["colour"]["count"], 12);
+    assert_eq!(value["geometry"]["count"], 12);
+    assert_eq!(value["single_front"]["count"], 1);
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
+    assert_eq!(written, value);
+    lab.write("others.toml", "others = [\"lamp\", \"two\"]\n")?;
+    lab.fails(
+        &format!("{judge} others.toml"),
+        1,
+        &["a dream of \"red\"", "not among the prompts"],
+    )?;
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_judged_is_named() -> Outcome {
     let lab = lab()?;
     lab.write("one.toml", "others = [\"red\"]\n")?;

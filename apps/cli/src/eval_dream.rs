@@ -1,0 +1,171 @@
+//! `dreamsmith eval-dream`: whether dreamt objects show what they were dreamt of, in colour and in clay, and whether
+//! they have one front. R-precision as [Poole22] section 4 measures it.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use burn::tensor::Device;
+use clap::Args;
+use dreamsmith_base::{Image, MeshLimits, read_mesh, write_atomic_bytes};
+use dreamsmith_data::ViewWord;
+use dreamsmith_diffusion::eval::{Share, nearest};
+use dreamsmith_lift::export::camera;
+use dreamsmith_lift::spec::DreamSpec;
+use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, render};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::console::Console;
+use crate::eval::{Figure, open_judge, read_prompts};
+
+/// Views all around an object, and how high they are, in degrees.
+const AROUND: u32 = 12;
+const ELEVATION: f32 = 30.0;
+/// Pixels along an edge of a view.
+const SIDE: u32 = 128;
+
+/// Judge dreamt objects by pictures of them from all around
+#[derive(Args)]
+#[command(
+    after_help = "Each folder is one that `dream` wrote. Its prompt must be among those of the list.
+
+Example:
+  dreamsmith eval-dream runs/dreams/* --tower runs/tower --prompts specs/eval/prompts.toml --model models/objects"
+)]
+pub struct EvalDream {
+    /// Folders of dreams
+    #[arg(required = true)]
+    dreams: Vec<PathBuf>,
+    /// The tower that judges, as `train-tower` makes it
+    #[arg(long, value_name = "DIR")]
+    tower: PathBuf,
+    /// The prompts among which an object must be nearest to its own, as for `eval`
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+    /// The model whose text encoder places the prompts
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Write the figures to this file as JSON
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What was found of one object.
+#[derive(Serialize)]
+struct Row {
+    prompt: String,
+    folder: PathBuf,
+    /// Views that show the prompt, in colour and in clay.
+    colour: Figure,
+    geometry: Figure,
+    /// How often a front comes around the circle.
+    fronts: usize,
+}
+
+impl EvalDream {
+    pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
+        let prompts = read_prompts(&self.prompts)?;
+        let texts: Vec<&str> = prompts.all().collect();
+        let (judge, places) = open_judge((&self.tower, &self.model), &texts, device)?;
+        let (mut rows, mut hits) = (vec![], [vec![], vec![]]);
+        console.row("colour              geometry            fronts  object");
+        for folder in &self.dreams {
+            let prompt = DreamSpec::read(&folder.join("spec.toml"))?.prompt;
+            let Some(own) = texts.iter().position(|text| *text == prompt) else {
+                bail!(
+                    "`{}` is a dream of {prompt:?}, which is not among the prompts of `{}`",
+                    folder.display(),
+                    self.prompts.display()
+                );
+            };
+            let object = read_mesh(&folder.join("object.glb"), &MeshLimits::default())?;
+            let surface = Surface::new(&object.mesh, Shading::default());
+            let colored = judge.judge(&views(&surface, Channel::Color)?)?;
+            let clay = judge.judge(&views(&surface, Channel::Clay)?)?;
+            let found = [&colored, &clay].map(|verdicts| -> Vec<bool> {
+                let width = judge.embedding_width();
+                let found = nearest(&verdicts.embeddings, &places, width);
+                found.into_iter().map(|found| found == own).collect()
+            });
+            let [colour, geometry] = found.each_ref().map(|hits| figure(hits));
+            for (all, hits) in hits.iter_mut().zip(found) {
+                all.extend(hits);
+            }
+            let row = Row {
+                colour,
+                geometry,
+                fronts: fronts(&colored.views),
+                prompt,
+                folder: folder.clone(),
+            };
+            let (words, fronts) = (&row.prompt, row.fronts);
+            console.row(&format!(
+                "{:19} {:19} {fronts:<7} {words}",
+                row.colour.words(),
+                row.geometry.words()
+            ));
+            rows.push(row);
+        }
+        let [colour, geometry] = hits.map(|hits| figure(&hits));
+        let single = Figure::from(Share::of(rows.iter().map(|row| row.fronts == 1)));
+        console.row(&format!(
+            "{:19} {:19} of {} objects, {} with a single front",
+            colour.words(),
+            geometry.words(),
+            rows.len(),
+            single.words()
+        ));
+        let value = json!({
+            "command": "eval-dream",
+            "colour": colour,
+            "geometry": geometry,
+            "single_front": single,
+            "objects": rows,
+        });
+        if let Some(path) = &self.output {
+            write_atomic_bytes(path, format!("{value:#}\n").as_bytes())?;
+        }
+        console.result("", &value);
+        Ok(())
+    }
+}
+
+fn figure(hits: &[bool]) -> Figure {
+    Share::of(hits.iter().copied()).into()
+}
+
+/// Pictures from all around on white, under a lamp at the camera.
+fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
+    let view = |i: u32| -> anyhow::Result<Image> {
+        let camera = camera(360.0 * i as f32 / AROUND as f32, ELEVATION, SIDE)?;
+        let frame = render(surface, &camera, &Light::at(camera.position()))?;
+        Ok(frame.picture(channel)?.over([255; 3]))
+    };
+    (0..AROUND).into_par_iter().map(view).collect()
+}
+
+/// How many arcs of the circle look like a front.
+fn fronts(views: &[ViewWord]) -> usize {
+    let is_front = |i: usize| views[i % views.len()] == ViewWord::Front;
+    let begins = |i: &usize| is_front(*i) && !is_front(i + views.len() - 1);
+    match (0..views.len()).all(is_front) {
+        // From everywhere: no side at all.
+        true => 0,
+        false => (0..views.len()).filter(begins).count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fronts_are_arcs_of_a_circle() {
+        use ViewWord::{Back, Front, Side};
+        assert_eq!(fronts(&[Front, Side, Back, Side, Front]), 1);
+        assert_eq!(fronts(&[Side, Front, Back, Front]), 2);
+        assert_eq!(fronts(&[Front; 4]), 0);
+        assert_eq!(fronts(&[Back; 4]), 0);
+    }
+}
