@@ -22,6 +22,7 @@ mod model_table;
 pub mod noise;
 pub mod optimizer;
 pub mod patch;
+pub mod perp_neg;
 pub mod pipeline;
 pub mod post_hoc;
 pub mod precondition;

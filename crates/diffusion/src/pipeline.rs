@@ -286,6 +286,19 @@ impl Job<'_> {
     }
 }
 
+/// What `model` sees in pictures of `conditions`, as patches [B, 3 p^2, H/p, W/p], without guidance.
+pub fn plain_denoiser<'a>(
+    model: &'a Model,
+    conditions: &[Condition],
+    device: &Device,
+) -> impl Denoise + use<'a> {
+    let network = Conditioned {
+        unet: &model.unet,
+        told: model.wants().told(conditions, device),
+    };
+    Denoiser::new(network, model.precondition.clone())
+}
+
 /// What `model` sees in pictures of `conditions`, as patches [B, 3 p^2, H/p, W/p]: led away from the negative condition.
 pub fn denoiser<'a>(
     model: &'a Model,
@@ -293,13 +306,7 @@ pub fn denoiser<'a>(
     (guidance, negative): (GuidanceSpec, &Condition),
     device: &Device,
 ) -> Result<Box<dyn Denoise + 'a>, GuidanceError> {
-    let told = |conditions: &[Condition]| {
-        let network = Conditioned {
-            unet: &model.unet,
-            told: model.wants().told(conditions, device),
-        };
-        Denoiser::new(network, model.precondition.clone())
-    };
+    let told = |conditions: &[Condition]| plain_denoiser(model, conditions, device);
     let guidance = Guidance::new(guidance)?;
     let cond = told(conditions);
     if conditions.iter().all(|condition| condition == negative) {

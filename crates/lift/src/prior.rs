@@ -8,12 +8,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::ViewWord;
 use dreamsmith_diffusion::Precision;
-use dreamsmith_diffusion::condition::{Condition, TextCode, Wants};
-use dreamsmith_diffusion::guidance::GuidanceSpec;
+use dreamsmith_diffusion::condition::{Condition, TextCode};
+use dreamsmith_diffusion::denoise::Denoise;
+use dreamsmith_diffusion::guidance::Guidance;
 use dreamsmith_diffusion::level::Sigma;
 use dreamsmith_diffusion::model::{Model, weights_hash};
 use dreamsmith_diffusion::patch::{from_patches, to_patches};
-use dreamsmith_diffusion::pipeline::denoiser;
+use dreamsmith_diffusion::perp_neg::PerpNeg;
+use dreamsmith_diffusion::pipeline::{denoiser, plain_denoiser};
 use dreamsmith_diffusion::text::text_hash;
 use dreamsmith_diffusion::workers::Workers;
 use dreamsmith_scene::viewpoint::Viewpoint;
@@ -138,34 +140,26 @@ impl Prior {
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
-        let (condition, negative) = self.conditions(&picture.viewpoint);
-        let told = |condition, guidance| {
-            let led = (guidance, &negative);
-            denoiser(&self.model, &[condition], led, &self.device)
-        };
-        let net = told(condition, self.spec.guidance)?;
+        let net = self.denoiser(&picture.viewpoint)?;
         let x0 = tensor(to_patches(&picture.pixels, side, patch));
         let gradient = match self.spec.distill {
             Distill::Sds {} => {
                 let eps = tensor(stream.normals(picture.pixels.len()));
-                sds_grad(&net, x0, eps, (level(time), self.spec.weight))
+                sds_grad(&*net, x0, eps, (level(time), self.spec.weight))
             }
             Distill::Ism { steps, interval } => {
-                let free = told(Condition::Anything, GuidanceSpec::default())?;
+                let free = plain_denoiser(&self.model, &[Condition::Anything], &self.device);
                 let up = (1..=steps).map(|i| (time - interval) * f64::from(i) / f64::from(steps));
                 let levels: Vec<Sigma> = up.chain([time]).map(level).collect();
-                ism_grad((&net, &free), x0, (&levels, self.spec.weight))
+                ism_grad((&*net, &free), x0, (&levels, self.spec.weight))
             }
         };
         let gradient: Vec<f32> = gradient.to_data().iter::<f32>().collect();
         Ok(from_patches(&gradient, side, patch))
     }
 
-    /// What the model is told of a view, and what it is led away from.
-    fn conditions(&self, viewpoint: &Viewpoint) -> (Condition, Condition) {
-        if !matches!(self.model.wants(), Wants::Text { .. }) {
-            return Default::default();
-        }
+    /// The model told of a view, and led away from what that is not.
+    fn denoiser(&self, viewpoint: &Viewpoint) -> Result<Box<dyn Denoise + '_>, LiftError> {
         let word = viewpoint.word();
         let place = WORDS.iter().position(|other| *other == word).unwrap_or(0);
         let camera = match self.spec.tell_camera {
@@ -173,10 +167,26 @@ impl Prior {
             TellCamera::WithText => [Some(viewpoint.record), None],
             TellCamera::Always => [Some(viewpoint.record); 2],
         };
-        let text = |text: Option<Arc<TextCode>>, camera| Condition::Text { text, camera };
-        (
-            text(Some(self.texts[place].clone()), camera[0]),
-            text(self.negative.clone(), camera[1]),
-        )
+        let told = |text: Option<&Arc<TextCode>>, camera| Condition::Text {
+            text: text.cloned(),
+            camera,
+        };
+        let cond = told(Some(&self.texts[place]), camera[0]);
+        let uncond = told(self.negative.as_ref(), camera[1]);
+        if self.spec.other_sides == 0.0 {
+            let led = (self.spec.guidance, &uncond);
+            return Ok(denoiser(&self.model, &[cond], led, &self.device)?);
+        }
+        let plain = |condition| plain_denoiser(&self.model, &[condition], &self.device);
+        let others = self.texts.iter().enumerate().filter(|(i, _)| *i != place);
+        let away = self.spec.other_sides;
+        let negatives = others.map(|(_, text)| (plain(told(Some(text), camera[0])), away));
+        let guidance = Guidance::new(self.spec.guidance)?;
+        Ok(Box::new(PerpNeg::new(
+            plain(cond),
+            plain(uncond),
+            negatives.collect(),
+            guidance,
+        )))
     }
 }

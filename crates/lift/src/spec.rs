@@ -61,6 +61,9 @@ pub struct PriorSpec {
     pub guidance: GuidanceSpec,
     /// What it is not to be.
     pub negative: String,
+    /// How strongly each view is led away from the texts of the other sides, as far as they differ [Armandpour23]; 0
+    /// is not, and costs less.
+    pub other_sides: f64,
     /// Which way pictures go.
     pub distill: Distill,
     /// At which noise levels.
@@ -173,6 +176,7 @@ impl Default for PriorSpec {
                 ..GuidanceSpec::default()
             },
             negative: String::new(),
+            other_sides: 0.0,
             distill: Distill::default(),
             times: Times::default(),
             weight: LevelWeight::default(),
