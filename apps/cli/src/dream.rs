@@ -85,6 +85,9 @@ pub struct Dream {
     /// Cells of the mesh along an edge, up to 512: how fine it is before it has so few faces
     #[arg(long, value_name = "N", default_value_t = ExtractSpec::default().cells)]
     cells: usize,
+    /// Texels along an edge of the texture
+    #[arg(long, value_name = "N", default_value_t = TEXELS, value_parser = clap::value_parser!(u32).range(16..=8192))]
+    texture: u32,
     /// A spec, as `spec.toml` of a dream; other options override it
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     spec: Option<PathBuf>,
@@ -214,7 +217,7 @@ impl Dream {
         let spec = ExtractSpec {
             faces: self.faces,
             cells: self.cells,
-            paint: Paint::Texture(TEXELS),
+            paint: Paint::Texture(self.texture),
             ..ExtractSpec::default()
         };
         let object = folder.path().join("object.glb");

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use burn::tensor::{Bytes, Device};
-use burn_pack::{Reader, Writer};
+use burn::tensor::Device;
 use dreamsmith_base::{AtomicDir, read_limited, write_atomic_bytes};
 use dreamsmith_nets::{WeightType, load_weights, save_weights};
 use serde::{Deserialize, Serialize};
 
+use crate::optimizer_file::{read_optimizer, write_optimizer};
 use crate::spec::TrainSpec;
 use crate::train::TrainState;
 use crate::train_error::TrainError;
@@ -20,7 +20,6 @@ const WEIGHTS: &str = "weights.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const OPTIMIZER: &str = "optimizer.bpk";
 const MAX_TEXT_BYTES: u64 = 1 << 20;
-const MAX_TENSOR_BYTES: u64 = 1 << 36;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,46 +40,23 @@ pub fn save(
 ) -> Result<(), TrainError> {
     let folder = AtomicDir::create(dir)?;
     let file = |name: &str| folder.path().join(name);
-    let cannot = |e: String| problem(dir, format!("cannot write the optimiser: {e}"));
-    let optimizer = state
-        .optimizer
-        .into_bytes()
-        .map_err(|e| cannot(e.to_string()))?;
-    let optimizer = sorted(optimizer).map_err(|e| cannot(e.to_string()))?;
     save_weights(&state.weights, &file(WEIGHTS), WeightType::F32)?;
     save_weights(&state.average, &file(AVERAGE), WeightType::F32)?;
     for (i, track) in state.tracks.iter().enumerate() {
         save_weights(track, &file(&track_name(i)), WeightType::F32)?;
     }
-    write_atomic_bytes(&file(OPTIMIZER), &optimizer)?;
+    let optimizer_hash = write_optimizer(&file(OPTIMIZER), &state.optimizer)?;
     write_atomic_bytes(&file(SPEC), spec.to_toml()?.as_bytes())?;
     let text = serde_json::to_string_pretty(&StateFile {
         format: FORMAT,
         step: state.step,
         pictures,
-        optimizer_hash: blake3::hash(&optimizer).to_hex().to_string(),
+        optimizer_hash,
     })
     .map_err(|e| problem(dir, e.to_string()))?;
     write_atomic_bytes(&file(STATE), text.as_bytes())?;
     folder.commit()?;
     Ok(())
-}
-
-/// The same pack with its tensors in the order of their names: burn writes them in that of a hash map, so that
-/// equal states would give unequal files.
-fn sorted(pack: Bytes) -> Result<Bytes, burn_pack::Error> {
-    let reader = Reader::from_bytes(pack)?;
-    let (paths, scalars) = (reader.metadata().clone(), reader.scalars().clone());
-    let mut tensors = reader.into_tensors()?;
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut writer = Writer::new(tensors);
-    for (key, value) in scalars {
-        writer = writer.with_scalar(&key, value);
-    }
-    for (key, value) in paths {
-        writer = writer.with_metadata(&key, &value);
-    }
-    writer.into_bytes()
 }
 
 /// The spec that the checkpoint `dir` was trained with.
@@ -117,18 +93,8 @@ pub fn load(
             ),
         ));
     }
-    let bytes = read_limited(&dir.join(OPTIMIZER), MAX_TENSOR_BYTES)?;
-    if blake3::hash(&bytes).to_hex().to_string() != state.optimizer_hash {
-        return Err(problem(
-            &dir.join(OPTIMIZER),
-            "its content is not what was written; start again from another checkpoint".into(),
-        ));
-    }
-    let optimizer = spec
-        .optimizer
-        .build()
-        .from_bytes(Bytes::from_bytes_vec(bytes))
-        .map_err(|e| problem(&dir.join(OPTIMIZER), e.to_string()))?;
+    let (path, hash) = (dir.join(OPTIMIZER), &state.optimizer_hash);
+    let optimizer = read_optimizer(&path, hash, &spec.optimizer)?;
     let network = spec
         .model
         .init(spec.train.seed, device, spec.train.precision)?;

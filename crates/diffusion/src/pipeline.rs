@@ -286,14 +286,15 @@ impl Job<'_> {
     }
 }
 
-/// What `model` sees in pictures of `conditions`, as patches [B, 3 p^2, H/p, W/p], without guidance.
+/// What `unet`, a network as that of `model`, sees in pictures of `conditions`, as patches [B, 3 p^2, H/p, W/p], without
+/// guidance.
 pub fn plain_denoiser<'a>(
-    model: &'a Model,
+    (model, unet): (&'a Model, &'a UNet),
     conditions: &[Condition],
     device: &Device,
 ) -> impl Denoise + use<'a> {
     let network = Conditioned {
-        unet: &model.unet,
+        unet,
         told: model.wants().told(conditions, device),
     };
     Denoiser::new(network, model.precondition.clone())
@@ -306,7 +307,7 @@ pub fn denoiser<'a>(
     (guidance, negative): (GuidanceSpec, &Condition),
     device: &Device,
 ) -> Result<Box<dyn Denoise + 'a>, GuidanceError> {
-    let told = |conditions: &[Condition]| plain_denoiser(model, conditions, device);
+    let told = |conditions: &[Condition]| plain_denoiser((model, &model.unet), conditions, device);
     let guidance = Guidance::new(guidance)?;
     let cond = told(conditions);
     if conditions.iter().all(|condition| condition == negative) {

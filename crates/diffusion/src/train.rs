@@ -1,12 +1,12 @@
 //! Training at random noise levels: one optimiser step, from pictures to weights.
-//! [Ho20] algorithm 1, in the preconditioned form of [Karras22] eq. 8. Leaves out the loop around it: see `run`.
+//! Leaves out what one picture teaches (`lesson`), and the loop around steps (`run`).
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{Batch, Dataset, Shuffler};
 use dreamsmith_nets::folder::weights_in;
@@ -16,9 +16,8 @@ use crate::condition::{Condition, Wants};
 use crate::condition_spec::{ConditionSpec, StartSpec};
 use crate::ema::{EmaSpec, blend};
 use crate::enlarge::{Example, Task};
-use crate::level::Sigma;
+use crate::lesson::{Lesson, Teaching};
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
-use crate::patch::to_patches;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
 use crate::text::Captions;
@@ -85,19 +84,6 @@ pub struct Trainer {
     device: Device,
     workers: Workers,
     state: TrainState,
-}
-
-/// What one picture is to teach: everything is a pure function of (seed, sample number).
-struct Lesson<'a> {
-    /// What the network should find behind noise, [3, H, W].
-    x0: Vec<f32>,
-    /// What it sees beside the noisy x0: nothing, or of the same shape.
-    seen: Vec<f32>,
-    condition: Condition,
-    precondition: Cow<'a, Precondition>,
-    sigma: Sigma,
-    /// As x0.
-    eps: Vec<f32>,
 }
 
 impl Trainer {
@@ -267,52 +253,20 @@ impl Trainer {
             self.spec.train.seed,
             self.state.step,
         );
-        let patch = self.spec.patch_size as usize;
-        let side = self.side as usize;
-        let pixels = 3 * side * side;
-
-        let mut input = Vec::with_capacity(pictures.pixels.len());
-        let mut target = Vec::with_capacity(pictures.pixels.len());
-        let (mut time, mut conditions, mut weights) = (vec![], vec![], vec![]);
-        for i in 0..micro_batch {
-            let lesson = self.lesson(first + i as u64, (&pictures, i));
-            let x0 = to_patches(&lesson.x0, side, patch);
-            let c = lesson.precondition.at(lesson.sigma);
-            let sigma = lesson.sigma.0;
-            // The network should say (x0 - c_skip x) / c_out, with x = x0 + sigma eps.
-            let of_x0 = ((1.0 - c.c_skip) / c.c_out) as f32;
-            let of_eps = (-c.c_skip * sigma / c.c_out) as f32;
-            let (in_x0, in_eps) = (c.c_in as f32, (c.c_in * sigma) as f32);
-            for (x0, eps) in x0.iter().zip(&lesson.eps) {
-                input.push(in_x0 * x0 + in_eps * eps);
-                target.push(of_x0 * x0 + of_eps * eps);
-            }
-            input.extend(to_patches(&lesson.seen, side, patch));
-            time.push(c.c_noise as f32);
-            conditions.push(lesson.condition);
-            let weight = self.spec.loss.weight.at_c_out(c.c_out, lesson.sigma);
-            weights.push((weight / (batch * pixels) as f64) as f32);
-        }
-
-        let device = self.device.clone().autodiff();
-        let network = self.state.weights.clone().train();
-        let tensor = |values: Vec<f32>| {
-            let channels = values.len() / (micro_batch * (side / patch).pow(2));
-            let shape = [micro_batch, channels, side / patch, side / patch];
-            Tensor::<4>::from_data(TensorData::new(values, shape), &device)
+        let lesson = |i| self.lesson(first + i as u64, (&pictures, i));
+        let lessons: Vec<Lesson<'_>> = (0..micro_batch).map(lesson).collect();
+        let teaching = Teaching {
+            wants: self.wants,
+            sides: (self.side as usize, self.spec.patch_size as usize),
+            weight: self.spec.loss.weight,
+            of: batch,
+            device: &self.device,
         };
-        let told = self.wants.told(&conditions, &device);
-        let time = Tensor::<1>::from_data(TensorData::new(time, [micro_batch]), &device);
-        let weights =
-            Tensor::<4>::from_data(TensorData::new(weights, [micro_batch, 1, 1, 1]), &device);
-        let output = network.forward(tensor(input), time, &told);
-        let loss = ((output - tensor(target)).square() * weights).sum();
-        let value: f32 = loss.clone().inner().into_scalar();
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        (f64::from(value), gradients)
+        teaching.gradients(&self.state.weights, &lessons)
     }
 
-    /// What training sample number `sample`, which is picture `i` of `batch`, teaches.
+    /// What training sample number `sample`, which is picture `i` of `batch`, teaches: a pure function of the seed and
+    /// the number.
     fn lesson(&self, sample: u64, (batch, i): (&Batch, usize)) -> Lesson<'_> {
         let seed = self.spec.train.seed;
         let values = 3 * (self.dataset.size() as usize).pow(2);

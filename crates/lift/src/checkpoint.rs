@@ -31,6 +31,9 @@ pub struct State {
     prior: Fingerprint,
     /// BLAKE3 of the tensors.
     hash: String,
+    /// The same of what learns what pictures there are, if anything does.
+    #[serde(default)]
+    follower: Option<String>,
 }
 
 /// Writes `dream`, on which `seconds` were spent, as the folder `dir`, replacing the one before.
@@ -43,6 +46,10 @@ pub fn save(dir: &Path, dream: &Dream, seconds: f64) -> Result<(), LiftError> {
         setbacks: dream.setbacks(),
         prior: dream.prior().fingerprint().clone(),
         hash: write_learner(folder.path(), dream.learner())?,
+        follower: match dream.prior().follower() {
+            Some(follower) => Some(follower.save(folder.path())?),
+            None => None,
+        },
     };
     let text = serde_json::to_string_pretty(&state).map_err(|e| problem(dir, e.to_string()))?;
     let write =
@@ -69,6 +76,9 @@ pub fn load(dir: &Path, dream: &mut Dream) -> Result<State, LiftError> {
         return Err(problem(dir, words.into()));
     }
     read_learner(dir, (state.step, &state.hash), dream.learner_mut())?;
+    if let (Some(follower), Some(hash)) = (dream.prior_mut().follower_mut(), &state.follower) {
+        follower.load(dir, hash)?;
+    }
     dream.set_setbacks(state.setbacks);
     Ok(state)
 }

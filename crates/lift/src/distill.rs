@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 pub enum Distill {
     /// Against what the model makes of noise on them [Poole22].
     Sds {},
+    /// Against what a copy of the model says that learns what pictures there are [Wang23].
+    Vsd {
+        /// Of the copy.
+        learning_rate: f64,
+    },
     /// Against what the model makes of them on the deterministic way up [Liang23].
     Ism {
         /// Steps up to the level that is compared with; each asks the model once.

@@ -97,6 +97,11 @@ impl Dream {
         &self.prior
     }
 
+    /// What judges it, to be filled from a checkpoint.
+    pub fn prior_mut(&mut self) -> &mut Prior {
+        &mut self.prior
+    }
+
     /// The field as it is.
     pub fn model(&self) -> &Model {
         &self.learner.model

@@ -6,6 +6,7 @@ use dreamsmith_base::{CameraError, FileError, ImageError, MeshFileError};
 use dreamsmith_diffusion::guidance::GuidanceError;
 use dreamsmith_diffusion::model::ModelError;
 use dreamsmith_diffusion::text::TextError;
+use dreamsmith_diffusion::train_error::TrainError;
 use dreamsmith_scene::extract::ExtractError;
 use dreamsmith_scene::raster::RasterError;
 use dreamsmith_scene::reconstruct_error::{ReconstructError, SpecError};
@@ -45,6 +46,9 @@ pub enum LiftError {
     /// What was learnt cannot be read or written.
     #[error(transparent)]
     Learner(#[from] ReconstructError),
+    /// The copy of the model cannot be read or written.
+    #[error(transparent)]
+    Follower(#[from] TrainError),
     /// The field has no mesh.
     #[error(transparent)]
     Extract(#[from] ExtractError),

@@ -10,6 +10,7 @@ use dreamsmith_data::ViewWord;
 use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::condition::{Condition, TextCode};
 use dreamsmith_diffusion::denoise::Denoise;
+use dreamsmith_diffusion::follower::{Follower, Sight};
 use dreamsmith_diffusion::guidance::Guidance;
 use dreamsmith_diffusion::level::Sigma;
 use dreamsmith_diffusion::model::{Model, weights_hash};
@@ -21,7 +22,7 @@ use dreamsmith_diffusion::workers::Workers;
 use dreamsmith_scene::viewpoint::Viewpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::distill::{Distill, ism_grad, sds_grad};
+use crate::distill::{Distill, ism_grad, sds_grad, vsd_grad};
 use crate::error::LiftError;
 use crate::spec::{DreamSpec, PriorSpec, TellCamera};
 use crate::view::worded;
@@ -43,6 +44,8 @@ pub struct Prior {
     /// The text as seen from the side of each of `WORDS`.
     texts: Vec<Arc<TextCode>>,
     negative: Option<Arc<TextCode>>,
+    /// Knows what pictures there are, for VSD.
+    follower: Option<Follower>,
 }
 
 /// A picture of a dream.
@@ -96,6 +99,10 @@ impl Prior {
             spec: spec.clone(),
             texts,
             negative,
+            follower: match spec.distill {
+                Distill::Vsd { learning_rate } => Some(Follower::new(&model, learning_rate)),
+                Distill::Sds {} | Distill::Ism { .. } => None,
+            },
             model,
         };
         Ok((prior, losses))
@@ -106,10 +113,12 @@ impl Prior {
         &self.fingerprint
     }
 
-    /// About how many bytes it takes: the network with its packed weights, and what reads the text.
+    /// About how many bytes it takes: the networks with their packed weights, and what reads the text.
     pub fn bytes(&self) -> u64 {
         let unet = self.model.unet.num_params() as u64;
-        8 * unet + self.model.text.as_ref().map_or(0, |text| text.bytes())
+        // A copy that learns has weights, gradients for each thread and in all, and two moments.
+        let copy = self.follower.as_ref().map_or(0, |_| 24 * unet);
+        8 * unet + copy + self.model.text.as_ref().map_or(0, |text| text.bytes())
     }
 
     /// The side in pixels of the pictures it judges.
@@ -117,15 +126,44 @@ impl Prior {
         self.model.picture_size().unwrap_or(64)
     }
 
+    /// What learns what pictures there are, if anything does.
+    pub fn follower(&self) -> Option<&Follower> {
+        self.follower.as_ref()
+    }
+
+    /// The same, to be filled from a checkpoint.
+    pub fn follower_mut(&mut self) -> Option<&mut Follower> {
+        self.follower.as_mut()
+    }
+
     /// For each of `pictures` the gradient `[3, S, S]` of the step at the share `progress` of the run with this seed.
     pub fn gradients(
-        &self,
+        &mut self,
         pictures: &[Picture],
         (seed, progress): (u64, f64),
     ) -> Result<Vec<Vec<f32>>, LiftError> {
         let workers = Workers::new(&self.device, pictures.len())?;
         let one = |i: usize| self.gradient(&pictures[i], (seed, progress));
-        workers.map(pictures.len(), one).into_iter().collect()
+        let gradients = workers.map(pictures.len(), one);
+        let sights = pictures.iter().map(|picture| self.sight(picture, seed));
+        let sights: Vec<Sight> = sights.collect();
+        if let Some(follower) = &mut self.follower {
+            follower.learn(&self.model, sights, (&workers, &self.device));
+        }
+        gradients.into_iter().collect()
+    }
+
+    /// How the follower sees a picture: at any level.
+    fn sight(&self, picture: &Picture, seed: u64) -> Sight {
+        // Behind the streams of the pictures.
+        let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number | 1 << 63);
+        let (cond, _) = self.conditions(&picture.viewpoint);
+        Sight {
+            condition: cond,
+            sigma: self.model.precondition.sigma_at(stream.uniform_f64()),
+            eps: stream.normals(picture.pixels.len()),
+            pixels: picture.pixels.clone(),
+        }
     }
 
     fn gradient(
@@ -142,13 +180,17 @@ impl Prior {
         let level = |share| self.model.precondition.sigma_at(share);
         let net = self.denoiser(&picture.viewpoint)?;
         let x0 = tensor(to_patches(&picture.pixels, side, patch));
-        let gradient = match self.spec.distill {
-            Distill::Sds {} => {
-                let eps = tensor(stream.normals(picture.pixels.len()));
-                sds_grad(&*net, x0, eps, (level(time), self.spec.weight))
+        let eps = tensor(stream.normals(picture.pixels.len()));
+        let at = (level(time), self.spec.weight);
+        let gradient = match (self.spec.distill, &self.follower) {
+            (Distill::Vsd { .. }, Some(follower)) => {
+                let told = [self.conditions(&picture.viewpoint).0];
+                let own = plain_denoiser((&self.model, follower.unet()), &told, &self.device);
+                vsd_grad((&*net, &own), x0, eps, at)
             }
-            Distill::Ism { steps, interval } => {
-                let free = plain_denoiser(&self.model, &[Condition::Anything], &self.device);
+            (Distill::Sds {} | Distill::Vsd { .. }, _) => sds_grad(&*net, x0, eps, at),
+            (Distill::Ism { steps, interval }, _) => {
+                let free = self.plain(Condition::Anything);
                 let up = (1..=steps).map(|i| (time - interval) * f64::from(i) / f64::from(steps));
                 let levels: Vec<Sigma> = up.chain([time]).map(level).collect();
                 ism_grad((&*net, &free), x0, (&levels, self.spec.weight))
@@ -158,35 +200,56 @@ impl Prior {
         Ok(from_patches(&gradient, side, patch))
     }
 
-    /// The model told of a view, and led away from what that is not.
-    fn denoiser(&self, viewpoint: &Viewpoint) -> Result<Box<dyn Denoise + '_>, LiftError> {
-        let word = viewpoint.word();
-        let place = WORDS.iter().position(|other| *other == word).unwrap_or(0);
+    /// What the model is told of a view, and what it is led away from.
+    fn conditions(&self, viewpoint: &Viewpoint) -> (Condition, Condition) {
         let camera = match self.spec.tell_camera {
             TellCamera::Never => [None; 2],
             TellCamera::WithText => [Some(viewpoint.record), None],
             TellCamera::Always => [Some(viewpoint.record); 2],
         };
-        let told = |text: Option<&Arc<TextCode>>, camera| Condition::Text {
-            text: text.cloned(),
-            camera,
-        };
-        let cond = told(Some(&self.texts[place]), camera[0]);
-        let uncond = told(self.negative.as_ref(), camera[1]);
-        if self.spec.other_sides == 0.0 {
+        let text = Some(self.texts[place(viewpoint)].clone());
+        let told = |text, camera| Condition::Text { text, camera };
+        (
+            told(text, camera[0]),
+            told(self.negative.clone(), camera[1]),
+        )
+    }
+
+    /// The model told of `condition`, without guidance.
+    fn plain(&self, condition: Condition) -> impl Denoise {
+        plain_denoiser((&self.model, &self.model.unet), &[condition], &self.device)
+    }
+
+    /// The model told of a view, and led away from what that is not.
+    fn denoiser(&self, viewpoint: &Viewpoint) -> Result<Box<dyn Denoise + '_>, LiftError> {
+        let (cond, uncond) = self.conditions(viewpoint);
+        let away = self.spec.other_sides;
+        if away == 0.0 {
             let led = (self.spec.guidance, &uncond);
             return Ok(denoiser(&self.model, &[cond], led, &self.device)?);
         }
-        let plain = |condition| plain_denoiser(&self.model, &[condition], &self.device);
-        let others = self.texts.iter().enumerate().filter(|(i, _)| *i != place);
-        let away = self.spec.other_sides;
-        let negatives = others.map(|(_, text)| (plain(told(Some(text), camera[0])), away));
+        let camera = match &cond {
+            Condition::Text { camera, .. } => *camera,
+            Condition::Anything | Condition::Class(_) | Condition::Small(_) => None,
+        };
+        let others = self.texts.iter().enumerate();
+        let others = others.filter(|(i, _)| *i != place(viewpoint));
+        let negatives = others.map(|(_, text)| {
+            let text = Some(text.clone());
+            (self.plain(Condition::Text { text, camera }), away)
+        });
         let guidance = Guidance::new(self.spec.guidance)?;
         Ok(Box::new(PerpNeg::new(
-            plain(cond),
-            plain(uncond),
+            self.plain(cond),
+            self.plain(uncond),
             negatives.collect(),
             guidance,
         )))
     }
+}
+
+/// Which of the texts is that of a view.
+fn place(viewpoint: &Viewpoint) -> usize {
+    let word = viewpoint.word();
+    WORDS.iter().position(|other| *other == word).unwrap_or(0)
 }

@@ -55,6 +55,15 @@ impl DreamSpec {
             let expected = "above 0 and below the least of prior.times";
             range("prior.distill.interval", &interval, expected, fits)?;
         }
+        if let Distill::Vsd { learning_rate } = self.prior.distill {
+            let fits = learning_rate > 0.0 && learning_rate.is_finite();
+            range(
+                "prior.distill.learning_rate",
+                &learning_rate,
+                "above 0",
+                fits,
+            )?;
+        }
         for [low, high] in [self.prior.times.first, self.prior.times.last] {
             let fits = 0.0 < low && low <= high && high <= 1.0;
             range(

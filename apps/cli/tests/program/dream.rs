@@ -24,6 +24,7 @@ count = 2
 [field]
 network = { grid = { levels = 4, log2_entries = 10, base_resolution = 4, finest_resolution = 16 }, density_width = 16, color_width = 16, color_from = "place", start = { kind = "blob", peak = 3.0, radius = 0.5 } }
 occupancy = { resolution = 16 }
+march = { diagonal_samples = 48 }
 "#;
 
 fn lab() -> Outcome<Lab> {
@@ -33,7 +34,7 @@ fn lab() -> Outcome<Lab> {
     Ok(lab)
 }
 
-const DREAM: &str = "dream --spec dream.toml --cells 24 --faces 500";
+const DREAM: &str = "dream --spec dream.toml --cells 24 --faces 500 --texture 64";
 
 #[test]
 fn words_become_an_object() -> Outcome {
@@ -70,11 +71,27 @@ fn words_become_an_object() -> Outcome {
         1,
         &["`a` holds a dream already", "--resume a"],
     )?;
+    // Each way to distil leads somewhere else.
+    let kinds = [
+        "vsd\", learning_rate = 1e-3",
+        "ism\", steps = 1, interval = 0.01",
+    ];
+    for (name, kind) in ["v", "i"].into_iter().zip(kinds) {
+        let distill = format!("[prior]\ndistill = {{ kind = \"{kind} }}");
+        lab.write(&format!("{name}.toml"), SPEC.replace("[prior]", &distill))?;
+        lab.succeeds(&format!(
+            "dream --spec {name}.toml --cells 16 --texture 16 --steps 3 -o {name}"
+        ))?;
+    }
     // Another text and another seed are other dreams, and a dream can go on from where another ended.
     let object = |name: &str| std::fs::read(lab.path(&format!("{name}/object.glb")));
     lab.succeeds(&format!("{DREAM} -o b --seed 1"))?;
-    assert_ne!(object("a")?, object("b")?);
-    lab.succeeds("dream two --spec dream.toml --cells 24 --faces 500 --start a --steps 2 -o c")?;
+    let all = [object("a")?, object("b")?, object("v")?, object("i")?];
+    let distinct: std::collections::HashSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len());
+    lab.succeeds(
+        "dream two --spec dream.toml --cells 24 --faces 500 --texture 64 --start a --steps 2 -o c",
+    )?;
     assert_ne!(object("a")?, object("c")?);
     Ok(())
 }
@@ -82,11 +99,15 @@ fn words_become_an_object() -> Outcome {
 #[test]
 fn neither_threads_nor_a_kill_change_an_object() -> Outcome {
     let lab = lab()?;
+    // With the most state there is: a copy of the model that learns.
+    let vsd = "[prior]\ndistill = { kind = \"vsd\", learning_rate = 1e-3 }";
+    lab.replace("dream.toml", "[prior]", vsd)?;
     lab.succeeds(&format!("{DREAM} -o whole --threads 1"))?;
     let mut running = Running::start(&lab, &format!("{DREAM} -o killed --threads 2"))?;
     running.wait_for_step(7)?;
     running.kill()?;
-    let resumed = lab.succeeds("dream --resume killed --cells 24 --faces 500 --threads 2")?;
+    let resumed =
+        lab.succeeds("dream --resume killed --cells 24 --faces 500 --texture 64 --threads 2")?;
     assert!(
         resumed.err.contains("resuming at step 6") || resumed.err.contains("resuming at step 3")
     );
@@ -119,7 +140,8 @@ fn what_cannot_be_dreamt_is_said() -> Outcome {
         "after going back 4 times",
         "optimizer.peak",
     ];
-    lab.fails("dream --spec hasty.toml -o hasty", 1, &words)?;
+    let ended = lab.run("dream --spec hasty.toml -o hasty --quiet")?;
+    ended.assert_failed("hasty", 1, &words);
     lab.replace("dream.toml", "count = 2", "count = 0")?;
     lab.fails(DREAM, 1, &["`views.count` is 0", "1 to 64"])?;
     Ok(())
