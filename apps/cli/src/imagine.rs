@@ -28,7 +28,7 @@ use sheet::{Preview, enlarged, sheet};
 use start::{Given, StartFile};
 
 /// The model that ships with the program.
-const SHIPPED_MODEL: &str = "models/emoji-32";
+const SHIPPED_MODEL: &str = "models/objects";
 /// For models that do not say what they were trained at.
 const DEFAULT_SIZE: u32 = 64;
 /// Of `--image` without a mask: keeps the shape of things and redraws the rest.
@@ -37,11 +37,11 @@ const DEFAULT_STRENGTH: f64 = 0.6;
 /// Draw pictures from a trained model
 #[derive(Args)]
 #[command(after_help = "Examples:
-  dreamsmith imagine                               a picture from the shipped model
-  dreamsmith imagine animals-nature --seed 7       one of a class
-  dreamsmith imagine --count 64 --grid -o all.png  a sheet of 64, each with its seed
-  dreamsmith imagine --image cat.png --strength 0.6
-  dreamsmith imagine --image cat.png --mask hat.png
+  dreamsmith imagine \"a red armchair\"              a picture from the shipped model
+  dreamsmith imagine \"a blue sofa\" --view back --seed 7
+  dreamsmith imagine \"3D emoji of fox\" --count 16 --grid -o all.png  a sheet, each with its seed
+  dreamsmith imagine \"a toy\" --image cat.png --strength 0.6
+  dreamsmith imagine \"a hat\" --image cat.png --mask hat.png
   dreamsmith imagine --model enlarger --image small.png
   dreamsmith imagine --from all.png -o again.png   the same again, to the byte
   dreamsmith imagine --model runs/first/model --sampler ddim:eta=0.5 --steps 50")]
