@@ -27,6 +27,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
+use crate::imagine::shipped_model;
 
 /// Columns of progress: a share of the run in thousandths, as its steps may not be known.
 const PROGRESS: u64 = 1000;
@@ -150,8 +151,10 @@ impl Dream {
         if let Some(prompt) = &self.prompt {
             spec.prompt.clone_from(prompt);
         }
-        if let Some(model) = &self.model {
-            spec.prior.model.clone_from(model);
+        match (&self.model, &self.spec) {
+            (Some(model), _) => spec.prior.model.clone_from(model),
+            (None, None) => spec.prior.model = shipped_model()?,
+            (None, Some(_)) => {}
         }
         if let Some(negative) = &self.negative {
             spec.prior.negative.clone_from(negative);

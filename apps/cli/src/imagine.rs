@@ -337,7 +337,7 @@ fn parse_rng(text: &str) -> Result<Rng, String> {
 }
 
 /// The shipped model: in the working directory, or above the program itself.
-fn shipped_model() -> anyhow::Result<PathBuf> {
+pub fn shipped_model() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().unwrap_or_default();
     let places = std::iter::once(Path::new("")).chain(program.ancestors().skip(1));
     let mut folders = places.map(|place| place.join(SHIPPED_MODEL));
