@@ -14,12 +14,12 @@ use dreamsmith_lift::checkpoint;
 use dreamsmith_lift::dream::Dream as Dreaming;
 use dreamsmith_lift::export::{Exported, camera, export};
 use dreamsmith_lift::prior::Prior;
-use dreamsmith_lift::run::{DreamEvent, DreamFolder, Metrics, run};
+use dreamsmith_lift::run::{DreamEvent, Metrics, run};
 use dreamsmith_lift::spec::DreamSpec;
 use dreamsmith_scene::extract::{ExtractSpec, Paint};
 use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, render};
 use dreamsmith_scene::render::{self, Extent};
-use dreamsmith_scene::run::Outcome;
+use dreamsmith_scene::run::{Outcome, RunFolder};
 use dreamsmith_scene::spec::Length;
 use glam::Vec3;
 use indicatif::ProgressBar;
@@ -112,7 +112,7 @@ impl Dream {
             console.result(spec.to_toml()?.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
-        let folder = DreamFolder::new(self.resume.as_ref().unwrap_or(&self.output));
+        let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let spec = match &self.resume {
             Some(_) => checkpoint::read_spec(&folder.checkpoint())?,
             None if folder.checkpoint().exists() => bail!(
@@ -134,7 +134,7 @@ impl Dream {
             ));
         } else {
             if let Some(start) = &self.start {
-                checkpoint::begin_with(&DreamFolder::new(start).checkpoint(), &mut dream)?;
+                checkpoint::begin_with(&RunFolder::new(start).checkpoint(), &mut dream)?;
             }
             create_folder(folder.path())?;
             let text = dream.spec().to_toml()?;
@@ -173,7 +173,7 @@ impl Dream {
     fn dream(
         &self,
         (mut dream, mut seconds): (Dreaming, f64),
-        folder: &DreamFolder,
+        folder: &RunFolder,
         console: &Console,
     ) -> anyhow::Result<()> {
         console.note(&format!(

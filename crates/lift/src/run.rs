@@ -1,12 +1,12 @@
 //! The loop around steps of a dream: metrics, previews, checkpoints, stopping in between, and going back when numbers
 //! are no longer finite. Reports events and prints nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use dreamsmith_base::{MetricsFile, create_folder, remove_unfinished};
-use dreamsmith_scene::run::Outcome;
+use dreamsmith_scene::run::{Outcome, RunFolder};
 use dreamsmith_scene::spec::Length;
 use serde::{Deserialize, Serialize};
 
@@ -57,43 +57,17 @@ pub enum DreamEvent<'a> {
     },
 }
 
-/// The files of a dream.
-#[derive(Clone, Debug)]
-pub struct DreamFolder(PathBuf);
-
-impl DreamFolder {
-    /// The dream in `folder`.
-    pub fn new(folder: &Path) -> Self {
-        Self(folder.to_path_buf())
-    }
-
-    /// The folder itself.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The last checkpoint.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.0.join("checkpoint")
-    }
-
-    /// One line of JSON for each `log_every` steps.
-    pub fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
-    }
-}
-
 /// Dreams until the end of the run, or until `stop` is set; saves in both cases. `seconds` is the time spent, before and
 /// after. On an error the last checkpoint stays as it is.
 pub fn run(
     dream: &mut Dream,
     seconds: &mut f64,
-    folder: &DreamFolder,
+    folder: &RunFolder,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(DreamEvent<'_>),
 ) -> Result<Outcome, LiftError> {
-    create_folder(&folder.0)?;
-    remove_unfinished(&folder.0)?;
+    create_folder(folder.path())?;
+    remove_unfinished(folder.path())?;
     let spec = dream.spec().run;
     let mut metrics = MetricsFile::open(&folder.metrics(), dream.steps_done())?;
     let (before, start) = (*seconds, Instant::now());
@@ -153,7 +127,7 @@ pub fn run(
 fn save(
     dream: &Dream,
     seconds: f64,
-    folder: &DreamFolder,
+    folder: &RunFolder,
     watch: &mut dyn FnMut(DreamEvent<'_>),
 ) -> Result<(), LiftError> {
     checkpoint::save(&folder.checkpoint(), dream, seconds)?;
