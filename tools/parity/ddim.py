@@ -46,7 +46,7 @@ def arguments():
 
 def noise_for(unet, args):
     """Unit normal values as the network sees them, [count, C, h, w]."""
-    shape = args.count, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size
+    shape = args.count, unet.config.out_channels, unet.config.sample_size, unet.config.sample_size
     return torch.randn(shape, generator=torch.Generator().manual_seed(args.seed))
 
 

@@ -20,6 +20,8 @@ VIEWS = {"front": (0, 20), "side": (90, 20), "back": (180, 20), "overhead": (0, 
 FOV = 40
 DISTANCE = 1.075 / math.sin(math.radians(FOV) / 2)
 CAMERA_FEATURES = 7
+# Of a place map: a place, the direction to the camera, and 1.
+PLACE_CHANNELS = 7
 
 
 class WordsPipeline(DiffusionPipeline):
@@ -33,14 +35,15 @@ class WordsPipeline(DiffusionPipeline):
         """Draws one picture for each of `latents`, unit noise [count, C, h, w] as the network sees it."""
         if latents is None:
             side = self.unet.config.sample_size
-            latents = torch.randn(1, self.unet.config.in_channels, side, side)
+            latents = torch.randn(1, self.unet.config.out_channels, side, side)
         cond, uncond = self.told(prompt, view, len(latents)), self.told(negative, None, len(latents))
+        seen, unseen = self.place_map(view, latents), self.place_map(None, latents)
         self.scheduler.set_timesteps(num_inference_steps)
         x = latents
         for t in self.progress_bar(self.scheduler.timesteps):
-            output = self.unet(x, t, **cond).sample
+            output = self.unet(torch.cat([x, seen], 1), t, **cond).sample
             if guidance_scale != 1:
-                without = self.unet(x, t, **uncond).sample
+                without = self.unet(torch.cat([x, unseen], 1), t, **uncond).sample
                 output = without + guidance_scale * (output - without)
             # Where the model clips x0, dreamsmith takes eps from the clipped one.
             x = self.scheduler.step(output, t, x, eta=0.0, use_clipped_model_output=True).prev_sample
@@ -64,3 +67,23 @@ class WordsPipeline(DiffusionPipeline):
             camera = torch.tensor([[*angles, math.log(DISTANCE), math.radians(FOV), 1.0]])
         vector = torch.cat([pooled, camera], 1)
         return {"encoder_hidden_states": states.repeat(count, 1, 1), "class_labels": vector.repeat(count, 1)}
+
+    def place_map(self, view, latents):
+        """For each pixel its place on the plane through the middle of the object that faces the camera; zeros where no
+        camera is known; no channels for a network that has none for it."""
+        count, channels, height, width = latents.shape
+        places = torch.zeros(count, self.unet.config.in_channels - channels, height, width)
+        if not view or not places.shape[1]:
+            return places
+        azimuth, elevation = (math.radians(angle) for angle in VIEWS[view])
+        toward = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+        right = [math.cos(azimuth), 0.0, -math.sin(azimuth)]
+        up = [-math.sin(azimuth) * math.sin(elevation), math.cos(elevation), -math.cos(azimuth) * math.sin(elevation)]
+        half = DISTANCE * math.tan(math.radians(FOV) / 2)
+        u = (2 * torch.arange(width) + 1) / width - 1
+        v = 1 - (2 * torch.arange(height) + 1) / height
+        for axis in range(3):
+            places[:, axis] = half * (right[axis] * u[None, :] + up[axis] * v[:, None])
+            places[:, 3 + axis] = toward[axis]
+        places[:, PLACE_CHANNELS - 1] = 1.0
+        return places

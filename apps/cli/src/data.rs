@@ -26,6 +26,9 @@ pub enum Data {
         /// Only emoji of these groups, as in animals-nature,food-drink
         #[arg(long, value_delimiter = ',')]
         groups: Vec<String>,
+        /// Emoji of these names besides, as in rocket,red apple; alone, only those
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
         /// How often each comes in an epoch of training: more than once beside larger sets
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
         repeat: u32,
@@ -40,8 +43,16 @@ impl Data {
                 from,
                 output,
                 groups,
+                only: names,
                 repeat,
-            } => emoji(from, output, &EmojiChoice { groups, repeat }, console),
+            } => {
+                let choice = EmojiChoice {
+                    groups,
+                    names,
+                    repeat,
+                };
+                emoji(from, output, &choice, console)
+            }
             Self::Furniture(furniture) => furniture.run(console),
         }
     }
@@ -63,7 +74,7 @@ fn emoji(
         .map(|(name, n)| format!("{name} {n}"))
         .collect();
     let words = format!(
-        "wrote {} pictures to {} ({} of other skin tones and {} of other groups left out): {}",
+        "wrote {} pictures to {} ({} of other skin tones and {} not asked for left out): {}",
         summary.pictures,
         output.display(),
         summary.skin_tones,

@@ -65,7 +65,7 @@ pub struct EmojiSummary {
     pub pictures: usize,
     /// Pictures left out because only their skin tone differs.
     pub skin_tones: usize,
-    /// Pictures left out because their group was not asked for.
+    /// Pictures left out because neither their group nor their name was asked for.
     pub other_groups: usize,
     /// Pictures that stay without caption and label: no name is known for their code.
     pub unnamed: Vec<Skip>,
@@ -156,10 +156,12 @@ struct MetadataLine<'a> {
 }
 
 /// Which emoji are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmojiChoice {
-    /// The groups, as in "food-drink"; none means all.
+    /// The groups, as in "food-drink"; with no names, none means all.
     pub groups: Vec<String>,
+    /// Names of emoji that are taken besides, as in "rocket".
+    pub names: Vec<String>,
     /// How often each comes in an epoch of training, 1 or more.
     pub repeat: u32,
 }
@@ -187,6 +189,11 @@ pub fn prepare_emoji(
             known: Vec::from_iter(known).join(", "),
         });
     }
+    let known = BTreeSet::from_iter(emoji.values().map(|e| e.label.to_lowercase()));
+    let wanted: Vec<String> = choice.names.iter().map(|n| n.to_lowercase()).collect();
+    if let Some(name) = wanted.iter().find(|name| !known.contains(*name)) {
+        return Err(DataError::NoEmoji { name: name.clone() });
+    }
     let pictures = list_pictures(&source.pictures)?;
     if let Some(parent) = out.parent() {
         create_folder(parent)?;
@@ -210,8 +217,10 @@ pub fn prepare_emoji(
         let label = named
             .and_then(|e| groups.get(&e.group?))
             .map(String::as_str);
-        let is_chosen = |group: &str| choice.groups.iter().any(|g| g == group);
-        if !choice.groups.is_empty() && !label.is_some_and(is_chosen) {
+        let everything = choice.groups.is_empty() && wanted.is_empty();
+        let in_group = |group: &str| choice.groups.iter().any(|g| g == group);
+        let by_name = |e: &&Emoji| wanted.contains(&e.label.to_lowercase());
+        if !everything && !label.is_some_and(in_group) && !named.as_ref().is_some_and(by_name) {
             summary.other_groups += 1;
             continue;
         }

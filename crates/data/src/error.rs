@@ -133,6 +133,12 @@ pub enum DataError {
         /// The groups.
         known: String,
     },
+    /// No emoji has that name.
+    #[error("there is no emoji `{name}`, expected names as in emojibase-data, such as `red apple`")]
+    NoEmoji {
+        /// What was asked for.
+        name: String,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -54,6 +54,7 @@ fn names_package(at: &Path) -> Outcome {
 fn everything() -> EmojiChoice {
     EmojiChoice {
         groups: vec![],
+        names: vec![],
         repeat: 2,
     }
 }
@@ -161,11 +162,24 @@ fn groups_can_be_chosen() -> Outcome {
         let choice = EmojiChoice {
             groups: vec![group.into()],
             repeat: 1,
+            ..EmojiChoice::default()
         };
         prepare_emoji(&source, &choice, &dir.path().join(out))
     };
     let summary = prepare("food-drink", "food")?;
     assert_eq!((summary.pictures, summary.other_groups), (1, 3));
+    let named = |names: &[&str], out: &str| {
+        let choice = EmojiChoice {
+            names: names.iter().map(ToString::to_string).collect(),
+            repeat: 1,
+            ..EmojiChoice::default()
+        };
+        prepare_emoji(&source, &choice, &dir.path().join(out))
+    };
+    let summary = named(&["Red apple", "keycap: 9"], "two")?;
+    assert_eq!((summary.pictures, summary.other_groups), (2, 2));
+    let error = named(&["red apples"], "none").err().map(|e| e.to_string());
+    assert!(error.is_some_and(|words| words.contains("`red apples`")));
     let error = prepare("food", "more").err().map(|e| e.to_string());
     let error = error.unwrap_or_default();
     assert!(

@@ -10,6 +10,7 @@ use dreamsmith_nets::{ClassCondition, UNetCondition};
 use half::f16;
 
 use crate::enlarge::NOISE_LEVELS;
+use crate::place_map::{FRAME, frame};
 
 /// Numbers that stand for a camera.
 pub const CAMERA_FEATURES: usize = 7;
@@ -111,8 +112,13 @@ pub enum Wants {
 pub enum Told {
     /// Rows of the table, or levels of the noise on small pictures, `[B]`; if the network has such.
     Labels(Option<Tensor<1, Int>>),
-    /// Text states and a vector for each picture.
-    Text(UNetCondition),
+    /// Text states and a vector for each picture, and from where it is seen.
+    Text {
+        /// What the network is told as a whole.
+        whole: UNetCondition,
+        /// Of place maps, `[B, FRAME]`.
+        frames: Tensor<2>,
+    },
 }
 
 impl Condition {
@@ -168,7 +174,7 @@ impl Wants {
                         batch.put(i, text.as_deref(), *camera);
                     }
                 }
-                Told::Text(batch.into_tensors(device))
+                batch.into_tensors(device)
             }
         }
     }
@@ -180,6 +186,7 @@ struct TextBatch {
     states: Vec<f32>,
     mask: Vec<bool>,
     vectors: Vec<f32>,
+    frames: Vec<f32>,
 }
 
 impl TextBatch {
@@ -190,6 +197,7 @@ impl TextBatch {
             states: vec![0.0; batch * tokens * width],
             mask: (0..batch * tokens).map(|i| i % tokens == 0).collect(),
             vectors: vec![0.0; batch * (width + CAMERA_FEATURES)],
+            frames: vec![0.0; batch * FRAME],
         }
     }
 
@@ -203,21 +211,25 @@ impl TextBatch {
         }
         if let Some(camera) = camera {
             vector[width..].copy_from_slice(&camera_features(&camera));
+            self.frames[i * FRAME..][..FRAME].copy_from_slice(&frame(&camera));
         }
     }
 
-    fn into_tensors(self, device: &Device) -> UNetCondition {
+    fn into_tensors(self, device: &Device) -> Told {
         let [batch, tokens, width] = self.shape;
         let vectors = TensorData::new(self.vectors, [batch, width + CAMERA_FEATURES]);
         let mask = TensorData::new(self.mask, [batch, tokens]);
-        UNetCondition {
+        let frames = TensorData::new(self.frames, [batch, FRAME]);
+        let whole = UNetCondition {
             mask: Some(Tensor::<2, Bool>::from_data(mask, device)),
             class: Some(ClassCondition::Vector(Tensor::from_data(vectors, device))),
             ..UNetCondition::text(Tensor::from_data(
                 TensorData::new(self.states, self.shape),
                 device,
             ))
-        }
+        };
+        let frames = Tensor::from_data(frames, device);
+        Told::Text { whole, frames }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod optimizer_file;
 pub mod patch;
 pub mod perp_neg;
 pub mod pipeline;
+pub mod place_map;
 pub mod post_hoc;
 pub mod precondition;
 pub mod prediction;

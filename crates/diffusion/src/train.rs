@@ -2,6 +2,7 @@
 //! Leaves out what one picture teaches (`lesson`), and the loop around steps (`run`).
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -10,7 +11,7 @@ use burn::tensor::Device;
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{Batch, Dataset, Shuffler};
 use dreamsmith_nets::folder::weights_in;
-use dreamsmith_nets::load_weights;
+use dreamsmith_nets::{UNet2DConditionConfig, load_weights};
 
 use crate::condition::{Condition, Wants};
 use crate::condition_spec::{ConditionSpec, StartSpec};
@@ -18,11 +19,12 @@ use crate::ema::{EmaSpec, blend};
 use crate::enlarge::{Example, Task};
 use crate::lesson::{Lesson, Teaching};
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
+use crate::place_map::PLACE_CHANNELS;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
 use crate::text::Captions;
 use crate::train_error::TrainError;
-use crate::unet::{Misfit, UNet};
+use crate::unet::{Misfit, UNet, UNetConfig};
 use crate::workers::Workers;
 
 /// Everything that a step changes. A checkpoint holds just this.
@@ -100,7 +102,7 @@ impl Trainer {
             .init(spec.train.seed, &device, spec.train.precision)?;
         let weights = match &spec.start {
             StartSpec::Random {} => weights,
-            StartSpec::Model { dir } => load_weights(weights, &weights_in(&dir.join("unet"))?)?,
+            StartSpec::Model { dir } => started(&spec, weights, &dir.join("unet"), &device)?,
         }
         .valid();
         let state = TrainState {
@@ -324,6 +326,30 @@ impl Trainer {
                 }
             }
         }
+    }
+}
+
+/// `network` with the weights in `folder`. A network that sees a place map may start from one that does not.
+fn started(
+    spec: &TrainSpec,
+    network: UNet,
+    folder: &Path,
+    device: &Device,
+) -> Result<UNet, TrainError> {
+    let file = weights_in(folder)?;
+    let UNetConfig::Text(config) = &spec.model else {
+        return Ok(load_weights(network, &file)?);
+    };
+    let narrow = UNetConfig::Text(UNet2DConditionConfig {
+        in_channels: spec.model.channels()[0],
+        ..config.clone()
+    });
+    let blind = narrow.init(spec.train.seed, device, spec.train.precision)?;
+    match load_weights(blind, &file) {
+        Ok(UNet::Text(unet)) if spec.model.sees_places() => {
+            Ok(UNet::Text(unet.widened(PLACE_CHANNELS)))
+        }
+        _ => Ok(load_weights(network, &file)?),
     }
 }
 

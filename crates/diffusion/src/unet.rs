@@ -14,6 +14,7 @@ use dreamsmith_nets::{
 };
 
 use crate::condition::{CAMERA_FEATURES, Told, Wants};
+use crate::place_map::{PLACE_CHANNELS, place_maps};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -145,11 +146,20 @@ impl UNetConfig {
         }
     }
 
-    /// Channels in and out.
+    /// Channels of pictures in and out; a place map does not count.
     pub fn channels(&self) -> [usize; 2] {
+        let of_map = if self.sees_places() { PLACE_CHANNELS } else { 0 };
         match self {
             Self::Plain(config) => [config.in_channels, config.out_channels],
-            Self::Text(config) => [config.in_channels, config.out_channels],
+            Self::Text(config) => [config.in_channels - of_map, config.out_channels],
+        }
+    }
+
+    /// Whether the network sees a place map beside the noise, for which it has channels more than it gives.
+    pub fn sees_places(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Text(config) => config.in_channels == config.out_channels + PLACE_CHANNELS,
         }
     }
 
@@ -207,8 +217,15 @@ impl UNet {
     pub fn forward(&self, x: Tensor<4>, time: Tensor<1>, told: &Told) -> Tensor<4> {
         match (self, told) {
             (Self::Plain(unet), Told::Labels(labels)) => unet.forward(x, time, labels.clone()),
-            (Self::Text(unet), Told::Text(condition)) => unet.forward(x, time, condition),
-            (Self::Plain(_), Told::Text(_)) => panic!("UNet2DModel: wanted labels, found text"),
+            (Self::Text(unet), Told::Text { whole, frames }) => {
+                let [_, channels, height, width] = x.dims();
+                let x = match unet.config().in_channels == channels + PLACE_CHANNELS {
+                    true => Tensor::cat(vec![x, place_maps(frames, [height, width])], 1),
+                    false => x,
+                };
+                unet.forward(x, time, whole)
+            }
+            (Self::Plain(_), Told::Text { .. }) => panic!("UNet2DModel: wanted labels, found text"),
             (Self::Text(_), Told::Labels(_)) => {
                 panic!("UNet2DConditionModel: wanted text, found labels")
             }

@@ -121,12 +121,16 @@ const CAMERA: CameraRecord = CameraRecord {
 };
 
 fn told(wants: Wants, conditions: &[Condition]) -> Outcome<(Vec<f32>, Vec<f32>, Vec<bool>)> {
-    let Told::Text(UNetCondition {
-        encoder_hidden_states,
-        mask: Some(mask),
-        class: Some(ClassCondition::Vector(vector)),
+    let Told::Text {
+        whole:
+            UNetCondition {
+                encoder_hidden_states,
+                mask: Some(mask),
+                class: Some(ClassCondition::Vector(vector)),
+                ..
+            },
         ..
-    }) = wants.told(conditions, &Device::flex())
+    } = wants.told(conditions, &Device::flex())
     else {
         return Err("no text".into());
     };
@@ -339,6 +343,44 @@ fn a_training_starts_from_the_weights_of_a_model() -> Outcome {
     let second = trainer(&head, 0.1)?;
     // The average of the first step is that step's weights.
     assert_eq!(weights(&second), weights(&first));
+    Ok(())
+}
+
+#[test]
+fn a_network_that_sees_places_starts_from_one_that_does_not_and_heeds_them() -> Outcome {
+    let blind = trainer("train = { steps = 4, batch = 4, micro_batch = 2 }", 0.1)?;
+    let folder = tempfile::tempdir()?;
+    let dir = folder.path().join("model");
+    averaged_model(&blind)?.save(&dir, WeightType::F32)?;
+    let head = format!(
+        "start = {{ kind = \"model\", dir = {dir:?} }}\ntrain = {{ batch = 4, micro_batch = 2 }}\nlearning_rate = {{ warmup = 0 }}"
+    );
+    let text = spec(&head, 0.0, width()?)?.to_toml()?;
+    let text = text.replace("in_channels = 3", "in_channels = 10");
+    let mut seeing = trainer_of(TrainSpec::parse("test", &text)?)?;
+
+    let wants = source()?.wants();
+    let draw = |trainer: &Trainer, azimuth| {
+        let camera = Some(CameraRecord { azimuth, ..CAMERA });
+        let told = wants.told(&[Condition::Text { text: None, camera }], &Device::flex());
+        let x = Tensor::<4>::ones([1, 3, 8, 8], &Device::flex());
+        let time = Tensor::<1>::ones([1], &Device::flex());
+        // The vector of the camera aside: only the map differs.
+        let Told::Text { frames, .. } = told else {
+            return vec![];
+        };
+        let told = wants.told(&[Condition::Anything], &Device::flex());
+        let Told::Text { whole, .. } = told else {
+            return vec![];
+        };
+        let told = Told::Text { whole, frames };
+        numbers(&trainer.state().weights.forward(x, time, &told))
+    };
+    assert_eq!(draw(&seeing, 0.0), draw(&blind, 0.0));
+    assert_eq!(draw(&seeing, 0.0), draw(&seeing, 90.0));
+    seeing.step()?;
+    assert_ne!(draw(&seeing, 0.0), draw(&seeing, 90.0));
+    assert_eq!(draw(&blind, 0.0), draw(&blind, 90.0));
     Ok(())
 }
 

@@ -12,7 +12,6 @@ use dreamsmith_scene::look::Look;
 use dreamsmith_scene::model::{Model, Sampling, march_rays};
 use dreamsmith_scene::occupancy::Occupancy;
 use dreamsmith_scene::samples::{Samples, Seen};
-use glam::Vec3;
 use rayon::prelude::*;
 
 use crate::error::LiftError;
@@ -175,7 +174,7 @@ impl Dream {
             residual: root_mean_square(&gradients),
             ..StepReport::default()
         };
-        report.opacity = self.learn(sight, &gradients);
+        report.opacity = self.learn(sight, &gradients, progress);
         let bad = match report.residual.is_finite() {
             true => self.learner.not_finite(),
             false => Some("what the prior says"),
@@ -292,7 +291,7 @@ impl Dream {
 
     /// Adds to the gradients of the weights what follows from `gradients` of the pictures and from the regularisers.
     /// Gives the mean opacity.
-    fn learn(&mut self, sight: Sight, gradients: &[Vec<f32>]) -> f64 {
+    fn learn(&mut self, sight: Sight, gradients: &[Vec<f32>], progress: f64) -> f64 {
         let (side, rays) = (self.prior.side() as usize, self.spec.views.rays as usize);
         let of_view = side * side * rays * rays;
         let n_rays = sight.samples.n_rays();
@@ -318,12 +317,11 @@ impl Dream {
             }
             let opacity = 1.0 - seen.transmittance[ray];
             sum += f64::from(opacity);
-            let by_opacity = weights.opacity * opacity / (opacity * opacity + 0.01).sqrt()
-                + weights.entropy * entropy_slope(opacity);
-            by_transmittance[ray] -= share * by_opacity;
+            by_transmittance[ray] -= share * weights.by_opacity(opacity, progress);
         }
         let mut by_weights = vec![0.0; samples.len()];
-        distortion(samples, &seen.weights, weights.distortion, &mut by_weights);
+        let spread = weights.distortion * progress as f32;
+        distortion(samples, &seen.weights, spread, &mut by_weights);
         let (by_density, mut by_lit) = seen.backward(
             samples,
             &lit.color,
@@ -331,15 +329,9 @@ impl Dream {
             &by_transmittance,
             by_weights,
         );
-        let mut directions = vec![Vec3::ZERO; samples.len()];
-        for ray in 0..n_rays {
-            directions[samples.of_ray(ray)].fill(samples.dirs[ray].into());
-        }
-        let facing = lit.normals().map(|(i, normal)| {
-            let away = normal.dot(directions[i]).max(0.0);
-            2.0 * share * weights.orientation * seen.weights[i] * away * directions[i]
-        });
-        let by_normals = facing.collect();
+        let normals: Vec<_> = lit.normals().collect();
+        let of = (samples, &seen.weights[..]);
+        let by_normals = weights.by_normals(&normals, of, self.fine_side());
         let Learner {
             model, gradients, ..
         } = &mut self.learner;
@@ -357,12 +349,6 @@ impl Dream {
 fn pixel(place: usize, side: usize, rays: usize, c: usize) -> usize {
     let (x, y) = (place % (side * rays) / rays, place / (side * rays) / rays);
     (c * side + y) * side + x
-}
-
-/// The slope of -O log2 O - (1 - O) log2 (1 - O).
-fn entropy_slope(opacity: f32) -> f32 {
-    let opacity = opacity.clamp(1e-3, 1.0 - 1e-3);
-    ((1.0 - opacity) / opacity).log2()
 }
 
 fn root_mean_square(gradients: &[Vec<f32>]) -> f64 {

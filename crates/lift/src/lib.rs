@@ -7,6 +7,7 @@ pub mod dream;
 pub mod error;
 pub mod export;
 pub mod prior;
+mod regularize;
 pub mod run;
 pub mod spec;
 mod spec_check;

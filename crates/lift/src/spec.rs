@@ -136,7 +136,8 @@ pub struct LightingSpec {
     pub normal_reach: f32,
 }
 
-/// What a field is punished for besides; each is a mean over rays.
+/// What a field is punished for besides; each is a mean over rays. What decides (entropy, distortion) grows evenly from 0
+/// to what is said here, so that a shape is found in fog before it becomes solid.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegularizerSpec {
@@ -146,6 +147,8 @@ pub struct RegularizerSpec {
     pub entropy: f32,
     /// Times how far normals of what is seen face away [Verbin22] eq. 11.
     pub orientation: f32,
+    /// Times how much the normals differ that neighbouring rays see.
+    pub smoothness: f32,
     /// Times how much the weights along a ray are spread [Barron22].
     pub distortion: f32,
 }
@@ -231,6 +234,7 @@ impl Default for RegularizerSpec {
             opacity: 1e-3,
             entropy: 0.0,
             orientation: 1e-2,
+            smoothness: 0.0,
             distortion: 0.0,
         }
     }

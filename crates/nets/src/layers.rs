@@ -89,6 +89,19 @@ impl Conv2d {
         }
     }
 
+    /// The same with `more` inputs, whose weights are 0; to be called before the layer is used.
+    pub(crate) fn widened(self, more: usize) -> Self {
+        let widen = |weight: Tensor<4>| {
+            let [outputs, _, height, width] = weight.dims();
+            let new = Tensor::zeros([outputs, more, height, width], &weight.device());
+            Tensor::cat(vec![weight, new], 1)
+        };
+        Self {
+            weight: self.weight.map(widen),
+            ..self
+        }
+    }
+
     /// `[B, in, H, W]` to `[B, out, 2H, 2W]`: of each pixel four times. For a layer of [`Conv2d::same`]
     /// with a kernel of 3.
     pub(crate) fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {

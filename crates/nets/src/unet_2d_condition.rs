@@ -239,6 +239,20 @@ impl UNet2DConditionModel {
         &self.config
     }
 
+    /// The same network with `more` channels in, which it does not heed yet: their weights are 0. To be called before it
+    /// is used.
+    pub fn widened(self, more: usize) -> Self {
+        let config = UNet2DConditionConfig {
+            in_channels: self.config.in_channels + more,
+            ..self.config
+        };
+        Self {
+            conv_in: self.conv_in.widened(more),
+            config,
+            ..self
+        }
+    }
+
     /// One evaluation: `sample` `[B, C, H, W]`, `timestep` `[B]`. Gives `[B, C', H, W]`.
     ///
     /// # Panics
