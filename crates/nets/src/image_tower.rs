@@ -92,6 +92,11 @@ impl TowerBlock {
 
 const EPS: f64 = 1e-5;
 
+/// Places along an edge that the view is told from, of `side` in the coarsest block.
+fn coarse(side: usize) -> usize {
+    (side / 2).max(1)
+}
+
 /// Pictures to embeddings.
 #[derive(Module, Debug)]
 pub struct ImageTower {
@@ -145,6 +150,7 @@ impl ImageTowerConfig {
                 format!("which cannot be halved {halvings} times, as block_out_channels wants"),
             ));
         }
+        let side = coarse(self.sample_size >> halvings);
         let levels = std::iter::once(&first).chain(channels).zip(channels);
         Ok(ImageTower {
             conv_in: Conv2d::same(init, 3, first, 3),
@@ -159,7 +165,11 @@ impl ImageTowerConfig {
                 last,
                 check_size("projection_dim", self.projection_dim)?,
             ),
-            view: Linear::new(init, last, check_size("n_views", self.n_views)?),
+            view: Linear::new(
+                init,
+                last * side * side,
+                check_size("n_views", self.n_views)?,
+            ),
             config: self.clone(),
         })
     }
@@ -181,7 +191,13 @@ impl ImageTower {
             x = block.forward(x);
         }
         let x = self.norm_out.forward_then(x, Activation::Silu);
-        let [batch, channels, ..] = x.dims();
+        let [batch, channels, side, _] = x.dims();
+        // A side is told by what lies where, which a mean does not know.
+        let places = match coarse(side) < side {
+            true => resample::halve(x.clone()),
+            false => x.clone(),
+        };
+        let view = self.view.forward(places.flatten::<2>(1, 3));
         let features = x.mean_dim(3).mean_dim(2).reshape([batch, channels]);
         let embedding = self.projection.forward(features.clone());
         let length = embedding
@@ -192,7 +208,7 @@ impl ImageTower {
             .sqrt();
         Judgement {
             embedding: embedding / length,
-            view: self.view.forward(features.clone()),
+            view,
             features,
         }
     }
