@@ -20,8 +20,8 @@ VIEWS = {"front": (0, 20), "side": (90, 20), "back": (180, 20), "overhead": (0, 
 FOV = 40
 DISTANCE = 1.075 / math.sin(math.radians(FOV) / 2)
 CAMERA_FEATURES = 7
-# Of a place map: a place, the direction to the camera, and 1.
-PLACE_CHANNELS = 7
+# Of a view map: a place, the direction to the camera, 1 for a known camera, and the colour behind.
+CAMERA_KNOWN, BEHIND = 6, slice(7, 10)
 
 
 class WordsPipeline(DiffusionPipeline):
@@ -37,7 +37,7 @@ class WordsPipeline(DiffusionPipeline):
             side = self.unet.config.sample_size
             latents = torch.randn(1, self.unet.config.out_channels, side, side)
         cond, uncond = self.told(prompt, view, len(latents)), self.told(negative, None, len(latents))
-        seen, unseen = self.place_map(view, latents), self.place_map(None, latents)
+        seen, unseen = self.view_map(view, latents), self.view_map(None, latents)
         self.scheduler.set_timesteps(num_inference_steps)
         x = latents
         for t in self.progress_bar(self.scheduler.timesteps):
@@ -68,12 +68,15 @@ class WordsPipeline(DiffusionPipeline):
         vector = torch.cat([pooled, camera], 1)
         return {"encoder_hidden_states": states.repeat(count, 1, 1), "class_labels": vector.repeat(count, 1)}
 
-    def place_map(self, view, latents):
-        """For each pixel its place on the plane through the middle of the object that faces the camera; zeros where no
-        camera is known; no channels for a network that has none for it."""
+    def view_map(self, view, latents):
+        """For each pixel its place on the plane through the middle of the object that faces the camera, before white;
+        zeros where no camera is known; no channels for a network that has none for it."""
         count, channels, height, width = latents.shape
         places = torch.zeros(count, self.unet.config.in_channels - channels, height, width)
-        if not view or not places.shape[1]:
+        if not places.shape[1]:
+            return places
+        places[:, BEHIND] = 1.0
+        if not view:
             return places
         azimuth, elevation = (math.radians(angle) for angle in VIEWS[view])
         toward = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
@@ -85,5 +88,5 @@ class WordsPipeline(DiffusionPipeline):
         for axis in range(3):
             places[:, axis] = half * (right[axis] * u[None, :] + up[axis] * v[:, None])
             places[:, 3 + axis] = toward[axis]
-        places[:, PLACE_CHANNELS - 1] = 1.0
+        places[:, CAMERA_KNOWN] = 1.0
         return places

@@ -210,9 +210,8 @@ impl Eval {
         request.seeds = drawings.iter().map(|(seed, ..)| *seed).collect();
         request.conditions = drawings
             .iter()
-            .map(|(_, prompt, side)| Condition::Text {
-                text: Some(codes[*prompt].clone()),
-                camera: side.map(Viewpoint::camera),
+            .map(|(_, prompt, side)| {
+                Condition::text(Some(codes[*prompt].clone()), side.map(Viewpoint::camera))
             })
             .collect();
         let stop = stop_flag(console)?;

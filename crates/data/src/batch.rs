@@ -59,14 +59,22 @@ pub struct Batch {
     pub captions: Vec<Option<Arc<str>>>,
     /// `[B]` cameras, where they are known.
     pub cameras: Vec<Option<CameraRecord>>,
+    /// `[B]` colours behind the pictures, sRGB in [0, 1]; white where nothing is transparent.
+    pub behind: Vec<[f32; 3]>,
 }
 
 impl Augment {
-    /// Turns `[size, size, 4]` bytes into `[3, size, size]` values in [-1, 1].
+    /// Turns `[size, size, 4]` bytes into `[3, size, size]` values in [-1, 1]. Gives the colour behind them.
     ///
     /// The draws are made in the same order whatever is switched on, so that one choice does not
     /// change the other.
-    pub(crate) fn apply(&self, rgba: &[u8], size: usize, stream: &mut Stream, out: &mut [f32]) {
+    pub(crate) fn apply(
+        &self,
+        rgba: &[u8],
+        size: usize,
+        stream: &mut Stream,
+        out: &mut [f32],
+    ) -> [f32; 3] {
         let heads = stream.next_u32() >> 31 == 1;
         let drawn: [u8; 3] = std::array::from_fn(|_| (stream.next_u32() >> 24) as u8);
         let kind = stream.next_u32() >> 30;
@@ -91,6 +99,10 @@ impl Augment {
                     out[c * plane + y * size + x] = value / 127.5 - 1.0;
                 }
             }
+        }
+        match rgba.chunks_exact(4).all(|pixel| pixel[3] == 255) {
+            true => [1.0; 3],
+            false => back.map(|c| c / 255.0),
         }
     }
 }
@@ -128,6 +140,27 @@ mod tests {
             assert!((found - expected).abs() <= 1.0 / 255.0);
         }
         Ok(())
+    }
+
+    #[test]
+    fn the_colour_behind_is_told() {
+        let augment = Augment {
+            background: Background::Mixed,
+            ..Augment::default()
+        };
+        let mut colours = 0;
+        for index in 0..40 {
+            let (mut out, mut stream) = (vec![0.0; 12], Stream::new(3, Purpose::Augment, index));
+            let behind = augment.apply(&PICTURE, 2, &mut stream, &mut out);
+            // The second pixel is clear.
+            for (c, colour) in behind.into_iter().enumerate() {
+                assert!((out[4 * c + 1] - (2.0 * colour - 1.0)).abs() < 1e-6);
+            }
+            colours += usize::from(behind[0] != behind[1]);
+            let solid = [9, 9, 9, 255].repeat(4);
+            assert_eq!(augment.apply(&solid, 2, &mut stream, &mut out), [1.0; 3]);
+        }
+        assert!(colours > 0);
     }
 
     #[test]

@@ -238,11 +238,13 @@ impl Dataset {
     pub fn batch(&self, indices: &[usize], augment: &Augment, seed: u64, step: u64) -> Batch {
         let sample = self.stride() / 4 * 3;
         let mut pixels = vec![0.0; indices.len() * sample];
-        for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(sample)) {
+        let rows = indices.iter().zip(pixels.chunks_exact_mut(sample));
+        let behind = rows.map(|(&index, out)| {
             let draw = (step << 32) | index as u64;
             let mut stream = Stream::new(seed, Purpose::Augment, draw);
-            augment.apply(self.item(index).rgba, self.size as usize, &mut stream, out);
-        }
+            augment.apply(self.item(index).rgba, self.size as usize, &mut stream, out)
+        });
+        let behind = behind.collect();
         let entries = || indices.iter().map(|&index| &self.entries[index]);
         let caption = |&index: &usize| self.caption(index, seed, step).cloned();
         Batch {
@@ -250,6 +252,7 @@ impl Dataset {
             labels: entries().map(|e| e.label).collect(),
             captions: indices.iter().map(caption).collect(),
             cameras: entries().map(|e| e.camera).collect(),
+            behind,
         }
     }
 

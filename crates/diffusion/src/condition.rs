@@ -10,7 +10,7 @@ use dreamsmith_nets::{ClassCondition, UNetCondition};
 use half::f16;
 
 use crate::enlarge::NOISE_LEVELS;
-use crate::place_map::{FRAME, frame};
+use crate::view_map::{FRAME, frame};
 
 /// Numbers that stand for a camera.
 pub const CAMERA_FEATURES: usize = 7;
@@ -86,8 +86,13 @@ pub enum Condition {
         text: Option<Arc<TextCode>>,
         /// The camera.
         camera: Option<CameraRecord>,
+        /// What lies behind, sRGB in [0, 1]; only a network that sees a view map is told.
+        behind: [f32; 3],
     },
 }
+
+/// What lies behind where nobody says anything else.
+const WHITE: [f32; 3] = [1.0; 3];
 
 /// What a network wants to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,16 +117,25 @@ pub enum Wants {
 pub enum Told {
     /// Rows of the table, or levels of the noise on small pictures, `[B]`; if the network has such.
     Labels(Option<Tensor<1, Int>>),
-    /// Text states and a vector for each picture, and from where it is seen.
+    /// Text states and a vector for each picture, and what is known of its pixels.
     Text {
         /// What the network is told as a whole.
         whole: UNetCondition,
-        /// Of place maps, `[B, FRAME]`.
+        /// Of view maps, `[B, FRAME]`.
         frames: Tensor<2>,
     },
 }
 
 impl Condition {
+    /// What a text says, as a camera sees it, before white.
+    pub fn text(text: Option<Arc<TextCode>>, camera: Option<CameraRecord>) -> Self {
+        Self::Text {
+            text,
+            camera,
+            behind: WHITE,
+        }
+    }
+
     /// What is wrong with this for a network that wants `wants`, as what was found and what would do.
     pub fn objection(&self, wants: Wants) -> Option<(String, String)> {
         let fits = match (self, wants) {
@@ -170,8 +184,13 @@ impl Wants {
             Self::Text { tokens, width } => {
                 let mut batch = TextBatch::new(conditions.len(), tokens, width);
                 for (i, condition) in conditions.iter().enumerate() {
-                    if let Condition::Text { text, camera } = condition {
-                        batch.put(i, text.as_deref(), *camera);
+                    match condition {
+                        Condition::Text {
+                            text,
+                            camera,
+                            behind,
+                        } => batch.put(i, text.as_deref(), camera.as_ref(), *behind),
+                        _ => batch.put(i, None, None, WHITE),
                     }
                 }
                 batch.into_tensors(device)
@@ -201,7 +220,13 @@ impl TextBatch {
         }
     }
 
-    fn put(&mut self, i: usize, text: Option<&TextCode>, camera: Option<CameraRecord>) {
+    fn put(
+        &mut self,
+        i: usize,
+        text: Option<&TextCode>,
+        camera: Option<&CameraRecord>,
+        behind: [f32; 3],
+    ) {
         let [_, tokens, width] = self.shape;
         let vector = &mut self.vectors[i * (width + CAMERA_FEATURES)..][..width + CAMERA_FEATURES];
         if let Some(text) = text {
@@ -210,9 +235,9 @@ impl TextBatch {
             self.mask[i * tokens..][..heeded].fill(true);
         }
         if let Some(camera) = camera {
-            vector[width..].copy_from_slice(&camera_features(&camera));
-            self.frames[i * FRAME..][..FRAME].copy_from_slice(&frame(&camera));
+            vector[width..].copy_from_slice(&camera_features(camera));
         }
+        self.frames[i * FRAME..][..FRAME].copy_from_slice(&frame(camera, behind));
     }
 
     fn into_tensors(self, device: &Device) -> Told {

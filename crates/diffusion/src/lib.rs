@@ -27,7 +27,6 @@ pub mod optimizer_file;
 pub mod patch;
 pub mod perp_neg;
 pub mod pipeline;
-pub mod place_map;
 pub mod post_hoc;
 pub mod precondition;
 pub mod prediction;
@@ -45,6 +44,7 @@ pub mod timestep_sampling;
 pub mod train;
 pub mod train_error;
 pub mod unet;
+pub mod view_map;
 pub mod words;
 pub mod workers;
 

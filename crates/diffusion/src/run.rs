@@ -274,10 +274,8 @@ fn sheet_condition(trainer: &Trainer, model: &Model, i: usize) -> Result<Conditi
         n => (Some(spec.prompts[i % n].as_str()), None),
     };
     let text = prompt.map(|prompt| source.read_prompt(prompt));
-    Ok(Condition::Text {
-        text: text.transpose()?.map(|(code, _)| code),
-        camera,
-    })
+    let text = text.transpose()?.map(|(code, _)| code);
+    Ok(Condition::text(text, camera))
 }
 
 fn draw_grid(

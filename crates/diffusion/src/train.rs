@@ -19,12 +19,12 @@ use crate::ema::{EmaSpec, blend};
 use crate::enlarge::{Example, Task};
 use crate::lesson::{Lesson, Teaching};
 use crate::optimizer::{add_gradients, clip_by_global_norm, first_not_finite};
-use crate::place_map::PLACE_CHANNELS;
 use crate::precondition::Precondition;
 use crate::spec::{RunSpec, TrainSpec};
 use crate::text::Captions;
 use crate::train_error::TrainError;
 use crate::unet::{Misfit, UNet, UNetConfig};
+use crate::view_map::VIEW_CHANNELS;
 use crate::workers::Workers;
 
 /// Everything that a step changes. A checkpoint holds just this.
@@ -323,13 +323,14 @@ impl Trainer {
                 Condition::Text {
                     text: text.cloned(),
                     camera,
+                    behind: batch.behind[i],
                 }
             }
         }
     }
 }
 
-/// `network` with the weights in `folder`. A network that sees a place map may start from one that does not.
+/// `network` with the weights in `folder`. A network that sees a view map may start from one that does not.
 fn started(
     spec: &TrainSpec,
     network: UNet,
@@ -346,8 +347,8 @@ fn started(
     });
     let blind = narrow.init(spec.train.seed, device, spec.train.precision)?;
     match load_weights(blind, &file) {
-        Ok(UNet::Text(unet)) if spec.model.sees_places() => {
-            Ok(UNet::Text(unet.widened(PLACE_CHANNELS)))
+        Ok(UNet::Text(unet)) if spec.model.sees_view() => {
+            Ok(UNet::Text(unet.widened(VIEW_CHANNELS)))
         }
         _ => Ok(load_weights(network, &file)?),
     }

@@ -14,7 +14,7 @@ use dreamsmith_nets::{
 };
 
 use crate::condition::{CAMERA_FEATURES, Told, Wants};
-use crate::place_map::{PLACE_CHANNELS, place_maps};
+use crate::view_map::{VIEW_CHANNELS, view_maps};
 
 /// A config is text of a few kilobytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -146,20 +146,20 @@ impl UNetConfig {
         }
     }
 
-    /// Channels of pictures in and out; a place map does not count.
+    /// Channels of pictures in and out; a view map does not count.
     pub fn channels(&self) -> [usize; 2] {
-        let of_map = if self.sees_places() { PLACE_CHANNELS } else { 0 };
+        let of_map = if self.sees_view() { VIEW_CHANNELS } else { 0 };
         match self {
             Self::Plain(config) => [config.in_channels, config.out_channels],
             Self::Text(config) => [config.in_channels - of_map, config.out_channels],
         }
     }
 
-    /// Whether the network sees a place map beside the noise, for which it has channels more than it gives.
-    pub fn sees_places(&self) -> bool {
+    /// Whether the network sees a view map beside the noise, for which it has channels more than it gives.
+    pub fn sees_view(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Text(config) => config.in_channels == config.out_channels + PLACE_CHANNELS,
+            Self::Text(config) => config.in_channels == config.out_channels + VIEW_CHANNELS,
         }
     }
 
@@ -219,8 +219,8 @@ impl UNet {
             (Self::Plain(unet), Told::Labels(labels)) => unet.forward(x, time, labels.clone()),
             (Self::Text(unet), Told::Text { whole, frames }) => {
                 let [_, channels, height, width] = x.dims();
-                let x = match unet.config().in_channels == channels + PLACE_CHANNELS {
-                    true => Tensor::cat(vec![x, place_maps(frames, [height, width])], 1),
+                let x = match unet.config().in_channels == channels + VIEW_CHANNELS {
+                    true => Tensor::cat(vec![x, view_maps(frames, [height, width])], 1),
                     false => x,
                 };
                 unet.forward(x, time, whole)

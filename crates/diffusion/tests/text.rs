@@ -152,14 +152,8 @@ fn what_is_unknown_is_zeros_and_what_is_known_is_told() -> Outcome {
     };
     let conditions = [
         Condition::Anything,
-        Condition::Text {
-            text: None,
-            camera: None,
-        },
-        Condition::Text {
-            text: Some(codes[0].clone()),
-            camera: Some(CAMERA),
-        },
+        Condition::text(None, None),
+        Condition::text(Some(codes[0].clone()), Some(CAMERA)),
     ];
     let (states, vectors, mask) = told(source.wants(), &conditions)?;
     let (width, rows) = (width()?, states.len() / 3);
@@ -243,10 +237,7 @@ fn it_learns_what_words_mean() -> Outcome {
     let source = model.text.as_ref().ok_or("no text")?;
     // How much redder than blue four pictures are, whose noise is the same for every text.
     let redness = |text: &str| -> Outcome<f64> {
-        let condition = Condition::Text {
-            text: Some(source.read_prompt(text)?.0),
-            camera: None,
-        };
+        let condition = Condition::text(Some(source.read_prompt(text)?.0), None);
         let mut request = DrawRequest {
             conditions: vec![condition; 4],
             ..DrawRequest::new(&model.card, 1, 4, 8)
@@ -279,10 +270,7 @@ fn a_model_folder_draws_as_the_trainer_did() -> Outcome {
     let draw_with = |model: &Model| -> Outcome<Vec<Image>> {
         let text = model.text.as_ref().ok_or("no text")?;
         let (code, _) = text.read_prompt("two red")?;
-        let condition = Condition::Text {
-            text: Some(code),
-            camera: Some(CAMERA),
-        };
+        let condition = Condition::text(Some(code), Some(CAMERA));
         let mut request = DrawRequest {
             conditions: vec![condition; 2],
             ..DrawRequest::new(&model.card, 1, 2, 8)
@@ -347,7 +335,7 @@ fn a_training_starts_from_the_weights_of_a_model() -> Outcome {
 }
 
 #[test]
-fn a_network_that_sees_places_starts_from_one_that_does_not_and_heeds_them() -> Outcome {
+fn a_network_that_sees_its_view_starts_from_one_that_does_not_and_heeds_them() -> Outcome {
     let blind = trainer("train = { steps = 4, batch = 4, micro_batch = 2 }", 0.1)?;
     let folder = tempfile::tempdir()?;
     let dir = folder.path().join("model");
@@ -356,13 +344,13 @@ fn a_network_that_sees_places_starts_from_one_that_does_not_and_heeds_them() -> 
         "start = {{ kind = \"model\", dir = {dir:?} }}\ntrain = {{ batch = 4, micro_batch = 2 }}\nlearning_rate = {{ warmup = 0 }}"
     );
     let text = spec(&head, 0.0, width()?)?.to_toml()?;
-    let text = text.replace("in_channels = 3", "in_channels = 10");
+    let text = text.replace("in_channels = 3", "in_channels = 13");
     let mut seeing = trainer_of(TrainSpec::parse("test", &text)?)?;
 
     let wants = source()?.wants();
     let draw = |trainer: &Trainer, azimuth| {
         let camera = Some(CameraRecord { azimuth, ..CAMERA });
-        let told = wants.told(&[Condition::Text { text: None, camera }], &Device::flex());
+        let told = wants.told(&[Condition::text(None, camera)], &Device::flex());
         let x = Tensor::<4>::ones([1, 3, 8, 8], &Device::flex());
         let time = Tensor::<1>::ones([1], &Device::flex());
         // The vector of the camera aside: only the map differs.
@@ -464,10 +452,9 @@ fn words_are_learned_with_the_network_and_saved_with_it() -> Outcome {
     let source = model.text.as_ref().ok_or("no text")?;
     let (codes, losses) = source.read(&["red and two", "red grue"].map(WeightedPrompt::plain))?;
     assert_eq!(losses, ["`grue` is not known"]);
-    let conditions = codes.into_iter().map(|code| Condition::Text {
-        text: Some(code),
-        camera: None,
-    });
+    let conditions = codes
+        .into_iter()
+        .map(|code| Condition::text(Some(code), None));
     let (states, vectors, mask) = told(source.wants(), &conditions.collect::<Vec<_>>())?;
     assert_eq!(states.iter().sum::<f32>(), 4.0);
     assert_eq!(mask.iter().filter(|m| **m).count(), 4);

@@ -283,6 +283,7 @@ impl Dream {
             Picture {
                 pixels,
                 viewpoint: view.viewpoint,
+                behind: view.behind,
                 number: view.number,
             }
         };

@@ -54,6 +54,8 @@ pub struct Picture {
     pub pixels: Vec<f32>,
     /// Where it is seen from.
     pub viewpoint: Viewpoint,
+    /// What lies behind the object, sRGB in [0, 1].
+    pub behind: [f32; 3],
     /// Its number among all pictures of the dream, from which its noise follows.
     pub number: u64,
 }
@@ -157,7 +159,7 @@ impl Prior {
     fn sight(&self, picture: &Picture, seed: u64) -> Sight {
         // Behind the streams of the pictures.
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number | 1 << 63);
-        let (cond, _) = self.conditions(&picture.viewpoint);
+        let (cond, _) = self.conditions(picture);
         Sight {
             condition: cond,
             sigma: self.model.precondition.sigma_at(stream.uniform_f64()),
@@ -178,19 +180,23 @@ impl Prior {
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
-        let net = self.denoiser(&picture.viewpoint)?;
+        let net = self.denoiser(picture)?;
         let x0 = tensor(to_patches(&picture.pixels, side, patch));
         let eps = tensor(stream.normals(picture.pixels.len()));
         let at = (level(time), self.spec.weight);
         let gradient = match (self.spec.distill, &self.follower) {
             (Distill::Vsd { .. }, Some(follower)) => {
-                let told = [self.conditions(&picture.viewpoint).0];
+                let told = [self.conditions(picture).0];
                 let own = plain_denoiser((&self.model, follower.unet()), &told, &self.device);
                 vsd_grad((&*net, &own), x0, eps, at)
             }
             (Distill::Sds {} | Distill::Vsd { .. }, _) => sds_grad(&*net, x0, eps, at),
             (Distill::Ism { steps, interval }, _) => {
-                let free = self.plain(Condition::Anything);
+                let free = self.plain(Condition::Text {
+                    text: None,
+                    camera: None,
+                    behind: picture.behind,
+                });
                 let up = (1..=steps).map(|i| (time - interval) * f64::from(i) / f64::from(steps));
                 let levels: Vec<Sigma> = up.chain([time]).map(level).collect();
                 ism_grad((&*net, &free), x0, (&levels, self.spec.weight))
@@ -201,14 +207,22 @@ impl Prior {
     }
 
     /// What the model is told of a view, and what it is led away from.
-    fn conditions(&self, viewpoint: &Viewpoint) -> (Condition, Condition) {
+    fn conditions(&self, picture: &Picture) -> (Condition, Condition) {
+        let Picture {
+            viewpoint, behind, ..
+        } = picture;
+        let behind = *behind;
         let camera = match self.spec.tell_camera {
             TellCamera::Never => [None; 2],
             TellCamera::WithText => [Some(viewpoint.record), None],
             TellCamera::Always => [Some(viewpoint.record); 2],
         };
         let text = Some(self.texts[place(viewpoint)].clone());
-        let told = |text, camera| Condition::Text { text, camera };
+        let told = |text, camera| Condition::Text {
+            text,
+            camera,
+            behind,
+        };
         (
             told(text, camera[0]),
             told(self.negative.clone(), camera[1]),
@@ -221,8 +235,8 @@ impl Prior {
     }
 
     /// The model told of a view, and led away from what that is not.
-    fn denoiser(&self, viewpoint: &Viewpoint) -> Result<Box<dyn Denoise + '_>, LiftError> {
-        let (cond, uncond) = self.conditions(viewpoint);
+    fn denoiser(&self, picture: &Picture) -> Result<Box<dyn Denoise + '_>, LiftError> {
+        let (cond, uncond) = self.conditions(picture);
         let away = self.spec.other_sides;
         if away == 0.0 {
             let led = (self.spec.guidance, &uncond);
@@ -233,10 +247,14 @@ impl Prior {
             Condition::Anything | Condition::Class(_) | Condition::Small(_) => None,
         };
         let others = self.texts.iter().enumerate();
-        let others = others.filter(|(i, _)| *i != place(viewpoint));
+        let others = others.filter(|(i, _)| *i != place(&picture.viewpoint));
         let negatives = others.map(|(_, text)| {
-            let text = Some(text.clone());
-            (self.plain(Condition::Text { text, camera }), away)
+            let other = Condition::Text {
+                text: Some(text.clone()),
+                camera,
+                behind: picture.behind,
+            };
+            (self.plain(other), away)
         });
         let guidance = Guidance::new(self.spec.guidance)?;
         Ok(Box::new(PerpNeg::new(

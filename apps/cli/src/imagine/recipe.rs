@@ -270,7 +270,7 @@ fn told(
         }
         (None, _) => None,
     };
-    Ok(Condition::Text { text, camera })
+    Ok(Condition::text(text, camera))
 }
 
 fn label(card: &Card, prompt: &str) -> anyhow::Result<Condition> {
