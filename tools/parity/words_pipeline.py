@@ -22,6 +22,8 @@ DISTANCE = 1.075 / math.sin(math.radians(FOV) / 2)
 CAMERA_FEATURES = 7
 # Of a view map: a place, the direction to the camera, 1 for a known camera, and the colour behind.
 CAMERA_KNOWN, BEHIND = 6, slice(7, 10)
+# By what all of the camera is multiplied.
+LOUDNESS = 8
 
 
 class WordsPipeline(DiffusionPipeline):
@@ -86,7 +88,7 @@ class WordsPipeline(DiffusionPipeline):
         u = (2 * torch.arange(width) + 1) / width - 1
         v = 1 - (2 * torch.arange(height) + 1) / height
         for axis in range(3):
-            places[:, axis] = half * (right[axis] * u[None, :] + up[axis] * v[:, None])
-            places[:, 3 + axis] = toward[axis]
-        places[:, CAMERA_KNOWN] = 1.0
+            places[:, axis] = LOUDNESS * half * (right[axis] * u[None, :] + up[axis] * v[:, None])
+            places[:, 3 + axis] = LOUDNESS * toward[axis]
+        places[:, CAMERA_KNOWN] = LOUDNESS
         return places

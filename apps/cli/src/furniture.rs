@@ -113,21 +113,22 @@ impl Furniture {
             .iter()
             .flat_map(|library| library.pieces.iter().map(move |piece| (library, piece)))
             .filter(|(_, piece)| rules.objection(piece).is_none())
-            .filter(|(_, piece)| self.only.is_empty() || self.only.contains(&rules.name(piece)))
             .collect();
-        if pieces.is_empty() {
-            bail!(
-                "no object is called {}: check --only",
-                self.only.join(" or ")
-            );
+        let bears = |name: &String, piece| rules.name(piece) == *name;
+        let nobody = |name: &&String| !pieces.iter().any(|(_, piece)| bears(name, piece));
+        if let Some(name) = self.only.iter().find(nobody) {
+            bail!("no object is called {name}: check --only");
         }
+        // All are judged, so that what is held out does not depend on what is asked for.
         let objections = judge_shapes(&pieces, rules);
         let held_out = held_out(&pieces, &objections, &tables);
+        let wanted = |piece| self.only.is_empty() || self.only.contains(&rules.name(piece));
+        let all = pieces.into_iter().zip(objections).zip(held_out);
+        let pieces: Vec<_> = all.filter(|(((_, piece), _), _)| wanted(piece)).collect();
         let bar = console.bar(pieces.len() as u64, "objects");
         let outcomes = pieces
             .par_iter()
-            .zip(objections.par_iter().zip(&held_out))
-            .map(|((library, piece), (objection, held_out))| {
+            .map(|(((library, piece), objection), held_out)| {
                 let outcome = match objection {
                     Some(reason) => Ok(Outcome::LeftOut(reason.clone())),
                     None => self.draw_piece((library, piece), *held_out, &tables, folder.path()),
@@ -140,7 +141,7 @@ impl Furniture {
         let mut records = Vec::new();
         let mut n_objects = 0;
         let mut reasons = left_out;
-        for ((_, piece), outcome) in pieces.iter().zip(outcomes) {
+        for ((((_, piece), _), _), outcome) in pieces.iter().zip(outcomes) {
             match outcome {
                 Outcome::Drawn(of_object) => {
                     n_objects += 1;

@@ -8,8 +8,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_data::CameraRecord;
 use glam::{Mat3, Vec3};
 
-/// Place, the direction to the camera, 1, which tells a known camera from none, and the colour behind.
+/// Place, the direction to the camera, a constant, which tells a known camera from none, and the colour behind.
 pub const VIEW_CHANNELS: usize = 10;
+
+/// By what all of the camera is multiplied: Adam moves all weights alike, so what is larger is heeded sooner.
+const LOUDNESS: f32 = 8.0;
 
 /// For each channel what it gains to the right, upwards, and what it has in the middle.
 pub(crate) const FRAME: usize = 3 * VIEW_CHANNELS;
@@ -28,12 +31,12 @@ pub(crate) fn frame(camera: Option<&CameraRecord>, behind: [f32; 3]) -> [f32; FR
         * Mat3::from_rotation_x(-camera.elevation.to_radians());
     let half = camera.distance * (camera.fov.to_radians() / 2.0).tan();
     let mut put = |at: usize, axis: Vec3| {
-        frame[at..at + 3].copy_from_slice(&axis.to_array());
+        frame[at..at + 3].copy_from_slice(&(LOUDNESS * axis).to_array());
     };
     put(0, half * turn.x_axis);
     put(VIEW_CHANNELS, half * turn.y_axis);
     put(2 * VIEW_CHANNELS + 3, turn.z_axis);
-    frame[2 * VIEW_CHANNELS + 6] = 1.0;
+    frame[2 * VIEW_CHANNELS + 6] = LOUDNESS;
     frame
 }
 
@@ -74,10 +77,8 @@ mod tests {
     }
 
     fn near(found: &[f32], expected: [f32; 7]) {
-        for (a, b) in found
-            .iter()
-            .zip(expected.into_iter().chain([1.0, 0.0, -1.0]))
-        {
+        let loud = expected.into_iter().map(|x| LOUDNESS * x);
+        for (a, b) in found.iter().zip(loud.chain([1.0, 0.0, -1.0])) {
             assert!((a - b).abs() < 1e-5, "{found:?} {expected:?}");
         }
     }
