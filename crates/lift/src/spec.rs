@@ -223,7 +223,7 @@ impl Default for LightingSpec {
             albedo_until: 0.2,
             lit: 0.6,
             textureless: 0.1,
-            normal_reach: 0.01,
+            normal_reach: 0.02,
         }
     }
 }
@@ -232,10 +232,10 @@ impl Default for RegularizerSpec {
     fn default() -> Self {
         Self {
             opacity: 1e-3,
-            entropy: 0.0,
+            entropy: 3e-3,
             orientation: 1e-2,
             smoothness: 0.0,
-            distortion: 0.0,
+            distortion: 0.1,
         }
     }
 }
@@ -262,7 +262,7 @@ impl Default for DreamField {
             },
         };
         spec.network.grid.levels = 12;
-        spec.network.grid.finest_resolution = 128;
+        spec.network.grid.finest_resolution = 96;
         spec.network.grid.base_resolution = 8;
         Self(spec)
     }
