@@ -161,7 +161,7 @@ pub struct DreamField(pub HashSpec);
 impl Default for RunSpec {
     fn default() -> Self {
         Self {
-            length: Length::Steps { steps: 2000 },
+            length: Length::Steps { steps: 1500 },
             seed: 0,
             log_every: 10,
             look_every: 100,
@@ -231,11 +231,11 @@ impl Default for LightingSpec {
 impl Default for RegularizerSpec {
     fn default() -> Self {
         Self {
-            opacity: 1e-3,
+            opacity: 0.0,
             entropy: 3e-3,
             orientation: 1e-2,
-            smoothness: 0.0,
-            distortion: 0.1,
+            smoothness: 0.01,
+            distortion: 0.05,
         }
     }
 }
