@@ -338,8 +338,9 @@ fn started(
     device: &Device,
 ) -> Result<UNet, TrainError> {
     let file = weights_in(folder)?;
-    let UNetConfig::Text(config) = &spec.model else {
-        return Ok(load_weights(network, &file)?);
+    let config = match &spec.model {
+        UNetConfig::Text(config) if spec.model.sees_view() => config,
+        _ => return Ok(load_weights(network, &file)?),
     };
     let narrow = UNetConfig::Text(UNet2DConditionConfig {
         in_channels: spec.model.channels()[0],
@@ -347,9 +348,7 @@ fn started(
     });
     let blind = narrow.init(spec.train.seed, device, spec.train.precision)?;
     match load_weights(blind, &file) {
-        Ok(UNet::Text(unet)) if spec.model.sees_view() => {
-            Ok(UNet::Text(unet.widened(VIEW_CHANNELS)))
-        }
+        Ok(UNet::Text(unet)) => Ok(UNet::Text(unet.widened(VIEW_CHANNELS))),
         _ => Ok(load_weights(network, &file)?),
     }
 }
