@@ -161,7 +161,7 @@ impl DownBlock {
                 ResampleSpec::Conv { padding } => {
                     vec![Downsampler::Conv(Resampling::new(Conv2d::halving(
                         init,
-                        spec.outputs,
+                        [spec.outputs; 2],
                         padding,
                     )))]
                 }

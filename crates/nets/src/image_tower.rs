@@ -22,7 +22,8 @@ const CLASS_NAME: &str = "ImageTower";
 pub struct ImageTowerConfig {
     /// Height and width of the pictures.
     pub sample_size: usize,
-    /// Channels of each level, from the finest to the coarsest; each halves the resolution of the one before.
+    /// Channels of each level, from the finest to the coarsest; each halves the resolution of the one before, the first
+    /// that of the pictures.
     pub block_out_channels: Vec<usize>,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
@@ -92,11 +93,6 @@ impl TowerBlock {
 
 const EPS: f64 = 1e-5;
 
-/// Places along an edge that the view is told from, of `side` in the coarsest block.
-fn coarse(side: usize) -> usize {
-    (side / 2).max(1)
-}
-
 /// Pictures to embeddings.
 #[derive(Module, Debug)]
 pub struct ImageTower {
@@ -140,7 +136,7 @@ impl ImageTowerConfig {
                 "wanted at least one",
             ));
         };
-        let halvings = channels.len() as u32 - 1;
+        let halvings = channels.len() as u32;
         if halvings > 16
             || !check_size("sample_size", self.sample_size)?.is_multiple_of(1 << halvings)
         {
@@ -150,10 +146,10 @@ impl ImageTowerConfig {
                 format!("which cannot be halved {halvings} times, as block_out_channels wants"),
             ));
         }
-        let side = coarse(self.sample_size >> halvings);
+        let side = self.sample_size >> halvings;
         let levels = std::iter::once(&first).chain(channels).zip(channels);
         Ok(ImageTower {
-            conv_in: Conv2d::same(init, 3, first, 3),
+            conv_in: Conv2d::halving(init, [3, first], 1),
             blocks: levels
                 .map(|(&inputs, &outputs)| {
                     TowerBlock::new(init, [inputs, outputs], self.norm_num_groups)
@@ -191,13 +187,9 @@ impl ImageTower {
             x = block.forward(x);
         }
         let x = self.norm_out.forward_then(x, Activation::Silu);
-        let [batch, channels, side, _] = x.dims();
+        let [batch, channels, ..] = x.dims();
         // A side is told by what lies where, which a mean does not know.
-        let places = match coarse(side) < side {
-            true => resample::halve(x.clone()),
-            false => x.clone(),
-        };
-        let view = self.view.forward(places.flatten::<2>(1, 3));
+        let view = self.view.forward(x.clone().flatten::<2>(1, 3));
         let features = x.mean_dim(3).mean_dim(2).reshape([batch, channels]);
         let embedding = self.projection.forward(features.clone());
         let length = embedding

@@ -75,7 +75,7 @@ impl Conv2d {
     }
 
     /// 3×3 with stride 2. Padding 0 means one row and column of zeros at the end only.
-    pub(crate) fn halving(init: &mut Init, channels: usize, padding: usize) -> Self {
+    pub(crate) fn halving(init: &mut Init, [inputs, outputs]: [usize; 2], padding: usize) -> Self {
         Self {
             options: Conv2dOptions {
                 stride: 2,
@@ -85,7 +85,7 @@ impl Conv2d {
                     [padding, padding]
                 },
             },
-            ..Self::same(init, channels, channels, 3)
+            ..Self::same(init, inputs, outputs, 3)
         }
     }
 
