@@ -21,6 +21,8 @@ const BLOCK: usize = 1 << 16;
 /// What lies so many cells behind what is seen, from wherever one looks, is inside: the field has learnt nothing about it.
 /// Smoothing reaches one cell.
 const MARGIN: f32 = 2.0;
+/// A surface has the colour that is seen of it from so many cells before it to as many behind it.
+const REACH: f32 = 4.0;
 /// The levels that are tried: from a haze to what hides nearly all behind one cell.
 const LEVELS: [f32; 8] = [0.03, 0.06, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8];
 
@@ -139,8 +141,9 @@ pub fn extract(
     parts.normals = normals
         .map(|normal| normal.normalize_or(Vec3::Y).into())
         .collect();
+    let reach = REACH * volume.lattice().cell_size().x;
     let mesh = paint(parts.build()?, |verts, normals| {
-        colors(model, verts, normals)
+        colors(model, verts, normals, reach)
     })?;
     let mesh = to_world(model, mesh);
     // A field has no colours where nobody looked.
@@ -152,7 +155,7 @@ pub fn extract(
     let agreement = sights.agreement(&mesh)?;
     if let Paint::Texture(side) = spec.paint {
         mesh = bake(unwrap(mesh, side)?, side, &|places| {
-            texel_colors(model, &sights, 0.5 * margin, places)
+            texel_colors(model, (&sights, 0.5 * margin), reach, places)
         })?;
     }
     Ok(Extracted {
@@ -196,13 +199,18 @@ fn best_surface(
 }
 
 /// The field's colours of places of the world where it has any, elsewhere those between the vertices; sRGB.
-fn texel_colors(model: &Model, sights: &Sights, margin: f32, places: &[Place]) -> Vec<[f32; 3]> {
+fn texel_colors(
+    model: &Model,
+    (sights, margin): (&Sights, f32),
+    reach: f32,
+    places: &[Place],
+) -> Vec<[f32; 3]> {
     let cube = &model.cube;
     let in_box = |place: &Place| (place.point - Vec3::from(cube.center)) / cube.half_side;
     let points: Vec<[f32; 3]> = places.iter().map(|place| in_box(place).into()).collect();
     let dirs: Vec<[f32; 3]> = places.iter().map(|place| (-place.normal).into()).collect();
     let blocks = points.chunks(BLOCK).zip(dirs.chunks(BLOCK));
-    let own = blocks.flat_map(|(points, dirs)| model.colors(points, dirs));
+    let own = blocks.flat_map(|(points, dirs)| model.colors(points, dirs, reach));
     let own: Vec<f32> = own.collect();
     let colors = places.par_iter().zip(own.par_chunks_exact(3));
     let color =
@@ -241,9 +249,9 @@ fn opacities(model: &Model, lattice: Lattice) -> Result<Volume, SurfaceError> {
 }
 
 /// Linear colours of vertices, seen against their normals.
-fn colors(model: &Model, verts: &[[f32; 3]], normals: &[[f32; 3]]) -> Vec<[f32; 3]> {
+fn colors(model: &Model, verts: &[[f32; 3]], normals: &[[f32; 3]], reach: f32) -> Vec<[f32; 3]> {
     let dirs: Vec<[f32; 3]> = normals.iter().map(|n| n.map(|x| -x)).collect();
-    let srgb = model.colors(verts, &dirs);
+    let srgb = model.colors(verts, &dirs, reach);
     let rows = srgb.as_chunks::<3>().0.iter();
     rows.map(|rgb| rgb.map(srgb_to_linear)).collect()
 }

@@ -2,6 +2,7 @@
 //! what lies behind it. Leaves out how it learns (`reconstruct`).
 
 use dreamsmith_base::{Camera, Ray};
+use glam::Vec3;
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
 
@@ -10,6 +11,7 @@ use crate::bound::SceneCube;
 use crate::field::Field;
 use crate::hash_field::HashField;
 use crate::hierarchical::{refine, spread};
+use crate::look::Look;
 use crate::march::march;
 use crate::occupancy::Occupancy;
 use crate::positional_field::PositionalField;
@@ -19,6 +21,10 @@ use crate::spec::{FieldSpec, MarchSpec, ReconstructSpec};
 
 /// Rays that a thread takes at a time.
 const RAYS: usize = 128;
+/// Samples through a surface that tell its colour.
+const LAYERS: u16 = 8;
+/// Less opacity than this tells no colour, and behind less transmittance nothing is seen.
+const LEAST: f32 = 1e-3;
 
 /// A radiance field in its world.
 pub struct Model {
@@ -110,18 +116,29 @@ impl Model {
         self.field().geometry(points).density
     }
 
-    /// The colour of points of the box `[S, 3]`, each seen against its `dirs` `[S, 3]`; sRGB `[S, 3]`.
-    pub fn colors(&self, points: &[[f32; 3]], dirs: &[[f32; 3]]) -> Vec<f32> {
-        let geometry = self.field().geometry(points);
-        let n = points.len() as u32;
-        let samples = Samples {
-            offsets: (0..=n).collect(),
-            dirs: dirs.to_vec(),
-            points: points.to_vec(),
-            depths: vec![0.0; points.len()],
-            lengths: vec![0.0; points.len()],
-        };
-        self.field().appearance(&samples, &geometry).color
+    /// The colour that a view along `dirs` `[S, 3]` has of points of the box `[S, 3]`, from `reach` before to `reach`
+    /// behind each; sRGB `[S, 3]`.
+    pub fn colors(&self, points: &[[f32; 3]], dirs: &[[f32; 3]], reach: f32) -> Vec<f32> {
+        let length = 2.0 * reach / LAYERS as f32;
+        let mut samples = Samples::new();
+        for (point, dir) in points.iter().zip(dirs) {
+            let dir = Vec3::from(*dir);
+            let origin = Vec3::from(*point) - reach * dir;
+            let layer = |i: u16| ((f32::from(i) + 0.5) * length, length);
+            samples.push_ray(&Ray { origin, dir }, (0..LAYERS).map(layer));
+        }
+        let look = Look::new(self.field(), &mut samples, LEAST);
+        let mut colors = look.seen.color;
+        for (ray, rgb) in colors.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let opacity = 1.0 - look.seen.transmittance[ray];
+            // Where hardly anything is, the first layer tells as much as any.
+            let first = 3 * samples.of_ray(ray).start;
+            *rgb = std::array::from_fn(|c| match opacity > LEAST {
+                true => rgb[c] / opacity,
+                false => look.appearance.color[first + c],
+            });
+        }
+        colors
     }
 }
 
