@@ -232,7 +232,7 @@ impl Default for RegularizerSpec {
     fn default() -> Self {
         Self {
             opacity: 0.0,
-            entropy: 3e-3,
+            entropy: 0.1,
             orientation: 1e-2,
             smoothness: 0.01,
             distortion: 0.05,
