@@ -49,6 +49,9 @@ pub struct Eval {
     /// The tower that judges, as `train-tower` makes it
     #[arg(long, value_name = "DIR")]
     tower: PathBuf,
+    /// The sentence encoder that the tower was trained with, where the model has none of its own
+    #[arg(long, value_name = "DIR")]
+    encoder: Option<PathBuf>,
     /// What to draw
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
@@ -162,7 +165,8 @@ impl Eval {
             );
         };
         let texts: Vec<&str> = prompts.all().collect();
-        let (judge, places) = open_judge((&self.tower, &self.model), &texts, device)?;
+        let encoder = self.encoder.as_ref().unwrap_or(&self.model);
+        let (judge, places) = open_judge((&self.tower, encoder), &texts, device)?;
         let panel = Panel {
             judge: &judge,
             texts: &texts,
@@ -271,19 +275,19 @@ impl Eval {
     }
 }
 
-/// The tower in one folder, and where the text encoder of the model in the other places `texts`.
+/// The tower in one folder, and where the sentence encoder in the other, or of the model there, places `texts`.
 pub fn open_judge(
-    (tower, model): (&Path, &Path),
+    (tower, encoder): (&Path, &Path),
     texts: &[&str],
     device: &Device,
 ) -> anyhow::Result<(Judge, Vec<f32>)> {
     let judge = Judge::load(tower, device)?;
-    let mut sentences =
-        Sentences::open(model, device).context("the model's text encoder places the prompts")?;
+    let mut sentences = Sentences::open(encoder, device)
+        .context("a sentence encoder places the prompts; give one with --encoder DIR")?;
     sentences.read(texts.iter().map(|text| Arc::from(*text)))?;
     if sentences.width() != judge.embedding_width() {
         bail!(
-            "the tower's embeddings have {} features, those of the model's encoder {}; give the tower that was trained with this encoder",
+            "the tower's embeddings have {} features, those of the encoder {}; give the tower that was trained with this encoder",
             judge.embedding_width(),
             sentences.width()
         );

@@ -31,7 +31,7 @@ const SIDE: u32 = 128;
     after_help = "Each folder is one that `dream` wrote. Its prompt must be among those of the list.
 
 Example:
-  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/prompts.toml --model models/objects"
+  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/prompts.toml --encoder models/objects"
 )]
 pub struct EvalDream {
     /// Folders of dreams
@@ -43,9 +43,9 @@ pub struct EvalDream {
     /// The prompts among which an object must be nearest to its own, as for `eval`
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// The model whose text encoder places the prompts
+    /// The sentence encoder that the tower was trained with, or a model that has it
     #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    encoder: PathBuf,
     /// Write the figures to this file as JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,7 +67,7 @@ impl EvalDream {
     pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
         let prompts = read_prompts(&self.prompts)?;
         let texts: Vec<&str> = prompts.all().collect();
-        let (judge, places) = open_judge((&self.tower, &self.model), &texts, device)?;
+        let (judge, places) = open_judge((&self.tower, &self.encoder), &texts, device)?;
         let (mut rows, mut hits) = (vec![], [vec![], vec![]]);
         console.row("colour              geometry            fronts  object");
         for folder in &self.dreams {

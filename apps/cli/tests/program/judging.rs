@@ -107,7 +107,7 @@ fn dreams_are_judged_from_all_around() -> Outcome {
     let lab = lab()?;
     lab.write("dream.toml", crate::dream::SPEC)?;
     lab.succeeds("dream --spec dream.toml --steps 2 --cells 16 --faces 200 --texture 16 -o red")?;
-    let judge = "eval-dream red --tower tower --model run/model --prompts";
+    let judge = "eval-dream red --tower tower --encoder run/model --prompts";
     let ended = lab.succeeds(&format!("{judge} prompts.toml -o figures.json --json"))?;
     let value: serde_json::Value = serde_json::from_str(&ended.out)?;
     assert_eq!(value["objects"][0]["prompt"], "red");
