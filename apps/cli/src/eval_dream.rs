@@ -31,7 +31,7 @@ const SIDE: u32 = 128;
     after_help = "Each folder is one that `dream` wrote. Its prompt must be among those of the list.
 
 Example:
-  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/prompts.toml --encoder models/objects"
+  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/objects.toml --encoder models/objects"
 )]
 pub struct EvalDream {
     /// Folders of dreams

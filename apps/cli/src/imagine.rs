@@ -115,7 +115,7 @@ pub struct Imagine {
         long,
         value_name = "PNG",
         conflicts_with_all = [
-            "prompt", "negative", "view", "azimuth", "elevation", "seed", "count", "grid", "steps", "sampler", "schedule", "guidance", "size",
+            "prompt", "negative", "view", "azimuth", "elevation", "any_side", "seed", "count", "grid", "steps", "sampler", "schedule", "guidance", "size",
             "scale", "rng", "init", "image",
         ]
     )]
@@ -203,6 +203,7 @@ impl Imagine {
             prompt: self.prompt.clone(),
             negative: self.negative.clone(),
             camera: self.view.camera(),
+            any_side: self.view.any_side,
             seed: self.seed,
             count: self.count,
             size: self.size.or(model.picture_size()).unwrap_or(DEFAULT_SIZE),

@@ -1,7 +1,9 @@
 //! From where a picture is to be seen: a word, or angles.
 
 use clap::{Args, ValueEnum};
+use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::{CameraRecord, ViewWord};
+use dreamsmith_diffusion::spec::SideSpec;
 
 /// The angle of view that most pictures of objects have, in degrees, and how far away that is from an object of
 /// radius 1 that fills the picture.
@@ -62,6 +64,22 @@ pub struct View {
     /// Degrees above the ground, -90 to 90
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = parse_elevation)]
     elevation: Option<f32>,
+    /// From any side, where the model would choose one that shows the object well
+    #[arg(long, conflicts_with_all = ["view", "azimuth", "elevation"])]
+    pub any_side: bool,
+}
+
+/// The camera within `side` that goes with `seed`.
+pub fn chosen(side: &SideSpec, seed: u64) -> CameraRecord {
+    let mut stream = Stream::new(seed, Purpose::Side, 0);
+    let mut between = |[low, high]: [f32; 2], most: f32| {
+        (low + stream.uniform() * (high - low)).clamp(-most, most)
+    };
+    CameraRecord {
+        azimuth: between(side.azimuths, 360.0),
+        elevation: between(side.elevations, 90.0),
+        ..Viewpoint::Front.camera()
+    }
 }
 
 impl View {
@@ -91,5 +109,26 @@ fn parse(text: &str, most: f32) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(degrees) if degrees.abs() <= most => Ok(degrees),
         _ => Err(format!("expected degrees from -{most} to {most}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_seed_has_a_side_of_its_own_within_bounds() {
+        let side = SideSpec {
+            azimuths: [-40.0, 40.0],
+            elevations: [12.0, 1e9],
+        };
+        let cameras: Vec<CameraRecord> = (0..50).map(|seed| chosen(&side, seed)).collect();
+        assert_eq!(cameras[7], chosen(&side, 7));
+        for camera in &cameras {
+            assert!((-40.0..=40.0).contains(&camera.azimuth), "{camera:?}");
+            assert!((12.0..=90.0).contains(&camera.elevation), "{camera:?}");
+        }
+        assert!(cameras.iter().any(|camera| camera.azimuth < -20.0));
+        assert!(cameras.iter().any(|camera| camera.azimuth > 20.0));
     }
 }

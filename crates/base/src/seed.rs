@@ -56,6 +56,8 @@ pub enum Purpose {
     SmallNoise = 62,
     /// The seed that a later stage of a cascade draws from.
     Stage = 63,
+    /// From which side an image shows its object.
+    Side = 64,
     /// Cameras, lamps, light and background of a step of a dream.
     DreamView = 70,
     /// Where in its pixel a ray of a dream passes.

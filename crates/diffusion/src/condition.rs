@@ -136,6 +136,18 @@ impl Condition {
         }
     }
 
+    /// The same text, seen by `from`; without a text there is nothing to see.
+    pub fn see_from(&mut self, from: CameraRecord) {
+        if let Self::Text {
+            text: Some(_),
+            camera,
+            ..
+        } = self
+        {
+            *camera = Some(from);
+        }
+    }
+
     /// What is wrong with this for a network that wants `wants`, as what was found and what would do.
     pub fn objection(&self, wants: Wants) -> Option<(String, String)> {
         let fits = match (self, wants) {

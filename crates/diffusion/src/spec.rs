@@ -168,6 +168,19 @@ pub struct SampleSpec {
     pub sampler: Sampler,
     /// What is done to each guess of the clean picture.
     pub threshold: Threshold,
+    /// From which side an object is drawn where a prompt does not say it, if the network knows cameras.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<SideSpec>,
+}
+
+/// Where a camera is chosen evenly, in degrees; azimuth 0 is the front.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideSpec {
+    /// From and to, to the right.
+    pub azimuths: [f32; 2],
+    /// From and to, above the ground.
+    pub elevations: [f32; 2],
 }
 
 impl Default for SampleSpec {
@@ -179,6 +192,7 @@ impl Default for SampleSpec {
             spacing: Spacing::Trailing {},
             sampler: Sampler::default(),
             threshold: Threshold::default(),
+            side: None,
         }
     }
 }

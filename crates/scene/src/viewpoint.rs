@@ -1,5 +1,6 @@
 //! Where an object is looked at from, and how it is lit: drawn at random around a ball of radius 1, the lamp near the
-//! camera [Poole22, section 3.2]. What networks learnt from such views they are asked about from such views.
+//! camera [Poole22, section 3.2], but above it and to its left. What networks learnt from such views they are asked
+//! about from such views.
 //! Leaves out cameras that look past the middle.
 
 use dreamsmith_base::{Camera, CameraError, Lens, Radians, Stream};
@@ -9,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::raster::Light;
 
-/// How far a lamp is from the camera's direction.
-const LAMP_SPREAD: f32 = 0.6;
+/// The direction of a lamp, to the right of the camera, above it and towards it. A box has three shades then, and shade
+/// follows from shape. Were the lamp anywhere, a network could but guess, and its guess, the mean, is flat.
+const KEY_LIGHT: Vec3 = Vec3::new(-0.6, 0.8, 1.0);
+/// How far a lamp is from there.
+const LAMP_SPREAD: f32 = 0.15;
 
 /// From where to where: each is drawn evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ impl Default for ViewpointSpec {
             elevations: [-10.0, 70.0],
             fovs: [25.0, 60.0],
             distances: [1.0, 1.15],
-            ambients: [0.15, 0.45],
+            ambients: [0.15, 0.3],
             lamps: [0.8, 1.5],
         }
     }
@@ -70,7 +74,10 @@ impl ViewpointSpec {
         };
         let camera = orbit(&record, side)?;
         let off = Vec3::new(stream.normal(), stream.normal(), stream.normal());
-        let toward = (camera.position() / distance + LAMP_SPREAD * off).normalize_or(Vec3::Y);
+        let key = camera
+            .camera_to_world()
+            .transform_vector3(KEY_LIGHT.normalize());
+        let toward = (key + LAMP_SPREAD * off).normalize_or(Vec3::Y);
         let lamp = LightRecord {
             position: (toward * far).into(),
             ambient,

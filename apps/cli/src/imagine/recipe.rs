@@ -12,17 +12,21 @@ use dreamsmith_diffusion::condition::Condition;
 use dreamsmith_diffusion::enlarge::Task;
 use dreamsmith_diffusion::model::{Card, Model, weights_hash};
 use dreamsmith_diffusion::pipeline::{DrawRequest, Rng, Start};
-use dreamsmith_diffusion::spec::SampleSpec;
+use dreamsmith_diffusion::spec::{SampleSpec, SideSpec};
 use dreamsmith_diffusion::text::text_hash;
 use serde::{Deserialize, Serialize};
 
 use super::start::{StartFile, as_text};
 use crate::console::Console;
+use crate::view::chosen;
 
 /// Pictures at once.
 pub const MAX_COUNT: u32 = 10_000;
 /// Enlargement for the eye.
 pub const MAX_SCALE: u32 = 64;
+
+/// What a prompt says of the side, as captions do.
+const SIDE_WORDS: [&str; 2] = [" view", "seen from"];
 
 /// The keyword of the text chunk that holds a recipe.
 const KEYWORD: &str = "dreamsmith";
@@ -48,6 +52,9 @@ pub struct Recipe {
     pub negative: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraRecord>,
+    /// Whether the model chooses no side of its own.
+    #[serde(default)]
+    pub any_side: bool,
     pub seed: u64,
     pub count: u32,
     pub size: u32,
@@ -230,6 +237,11 @@ impl Recipe {
         request.rng = self.rng;
         let condition = told(model, self.prompt.as_deref(), self.camera, console)?;
         request.conditions = vec![condition; count];
+        if let Some(side) = self.own_side(model) {
+            for (condition, seed) in request.conditions.iter_mut().zip(&request.seeds) {
+                condition.see_from(chosen(&side, *seed));
+            }
+        }
         request.negative = told(model, self.negative.as_deref(), None, console)?;
         request.sample = self.sample(model)?;
         request.start = match &self.start {
@@ -237,6 +249,14 @@ impl Recipe {
             Some(file) => file.read((count, self.size), model.card.patch_size)?,
         };
         Ok(request)
+    }
+
+    /// The side that the model chooses for a text that says none, where nothing is drawn yet.
+    fn own_side(&self, model: &Model) -> Option<SideSpec> {
+        let prompt = self.prompt.as_ref()?.to_lowercase();
+        let told = self.camera.is_some() || SIDE_WORDS.iter().any(|word| prompt.contains(word));
+        let is_free = !told && !self.any_side && self.start.is_none();
+        model.card.sample.side.filter(|_| is_free)
     }
 
     /// The recipe of image `i` alone.

@@ -7,9 +7,11 @@ use dreamsmith_data::{NamedColor, color_distance};
 /// Pixels nearer than this in Oklab to the background belong to it: less than named colours differ,
 /// and more than the noise of a drawn background.
 const BACKGROUND_WITHIN: f32 = 0.08;
+/// How bright red, green and blue are.
+const LUMINANCE: [f32; 3] = [0.2126, 0.7152, 0.0722];
 
-/// The name that most pixels of the object have; `None` where there is no object, or none of its
-/// pixels has a clear name.
+/// The name that most pixels of the object have on its brighter half, as shade makes orange brown; `None` where there is
+/// no object, or none of these pixels has a clear name.
 pub fn object_color(picture: &Image) -> Option<NamedColor> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let pixels: Vec<[f32; 3]> = picture
@@ -31,12 +33,27 @@ pub fn object_color(picture: &Image) -> Option<NamedColor> {
         values.get(values.len() / 2).copied().unwrap_or(0.0)
     };
     let background = [0, 1, 2].map(median);
+    let is_object: Vec<bool> = pixels
+        .iter()
+        .map(|pixel| color_distance(*pixel, background) >= BACKGROUND_WITHIN)
+        .collect();
+    // The rim is mixed with the background.
+    let is_inside = |i: &usize| {
+        !is_border(*i)
+            && [i - 1, i + 1, i - width, i + width]
+                .iter()
+                .all(|i| is_object[*i])
+    };
+    let object: Vec<usize> = (0..pixels.len()).filter(|i| is_object[*i]).collect();
+    let mut seen: Vec<usize> = object.iter().copied().filter(is_inside).collect();
+    if seen.is_empty() {
+        seen = object;
+    }
+    let luminance = |i: usize| (0..3).map(|c| LUMINANCE[c] * pixels[i][c]).sum::<f32>();
+    seen.sort_by(|i, j| luminance(*j).total_cmp(&luminance(*i)));
     let mut votes = NamedColor::ALL.map(|_| 0);
-    for pixel in pixels {
-        if color_distance(pixel, background) < BACKGROUND_WITHIN {
-            continue;
-        }
-        let name = NamedColor::of(pixel);
+    for i in &seen[..seen.len().div_ceil(2)] {
+        let name = NamedColor::of(pixels[*i]);
         if let Some(i) = NamedColor::ALL
             .iter()
             .position(|color| Some(*color) == name)
@@ -73,8 +90,15 @@ mod tests {
                 rgb[3 * (16 * y + x)..][..3].copy_from_slice(&[200, 20, 20]);
             }
         }
-        let picture = Image::new(16, 16, rgb).unwrap();
+        let picture = Image::new(16, 16, rgb.clone()).unwrap();
         assert_eq!(object_color(&picture), Some(NamedColor::Red));
+        for y in 4..9 {
+            for x in 4..12 {
+                rgb[3 * (16 * y + x)..][..3].copy_from_slice(&[40, 4, 4]);
+            }
+        }
+        let shaded = Image::new(16, 16, rgb).unwrap();
+        assert_eq!(object_color(&shaded), Some(NamedColor::Red));
         let empty = Image::new(16, 16, vec![120; 3 * 16 * 16]).unwrap();
         assert_eq!(object_color(&empty), None);
         assert_eq!(color_in("a red armchair"), Some(NamedColor::Red));
