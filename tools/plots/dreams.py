@@ -12,6 +12,7 @@ import argparse
 import pathlib
 import re
 import subprocess
+import sys
 import tomllib
 
 from PIL import Image
@@ -24,12 +25,14 @@ def arguments():
     parser.add_argument("--dreams", type=pathlib.Path, default=pathlib.Path("runs/dreams"), help="folder for the dreams")
     parser.add_argument("--program", type=pathlib.Path, default=pathlib.Path("target/release/dreamsmith"))
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("others", nargs="*", help="options of `dreamsmith dream`")
-    return parser.parse_args()
+    # argparse takes no options for arguments, not even behind `--`.
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    return parser.parse_args(given[:end]), given[end + 1 :]
 
 
 def main():
-    options = arguments()
+    options, others = arguments()
     options.output.mkdir(parents=True, exist_ok=True)
     lists = tomllib.loads(options.prompts.read_text()).values()
     prompts = [prompt for prompts in lists for prompt in prompts]
@@ -37,7 +40,7 @@ def main():
         name = re.sub(r"[^a-z0-9]+", "-", prompt.lower())
         dream = options.dreams / name
         if not (dream / "object.glb").exists():
-            what = ["--resume", dream] if (dream / "checkpoint").exists() else [prompt, "-o", dream, *options.others]
+            what = ["--resume", dream] if (dream / "checkpoint").exists() else [prompt, "-o", dream, *others]
             subprocess.run([options.program, "--quiet", "--precision", options.precision, "dream", *what], check=True)
         # Few colours: a sheet is a third as large, and looks the same.
         sheet = Image.open(dream / "sheet.png").convert("RGB")

@@ -1,14 +1,14 @@
 //! `dreamsmith eval-dream`: whether dreamt objects show what they were dreamt of, in colour and in clay, and whether
 //! they have one front. R-precision as [Poole22] section 4 measures it.
 
+use std::f32::consts::TAU;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{Image, MeshLimits, read_mesh, write_atomic_bytes};
-use dreamsmith_data::ViewWord;
-use dreamsmith_diffusion::eval::{Share, nearest};
+use dreamsmith_diffusion::eval::{Share, VIEWS, nearest, without_color};
 use dreamsmith_lift::export::camera;
 use dreamsmith_lift::spec::DreamSpec;
 use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, render};
@@ -24,6 +24,10 @@ const AROUND: u32 = 12;
 const ELEVATION: f32 = 30.0;
 /// Pixels along an edge of a view.
 const SIDE: u32 = 128;
+/// Waves that are told apart.
+const MOST_FRONTS: usize = 3;
+/// A weaker wave is none.
+const LEAST_WAVE: f32 = 0.05;
 
 /// Judge dreamt objects by pictures of them from all around
 #[derive(Args)]
@@ -56,7 +60,7 @@ pub struct EvalDream {
 struct Row {
     prompt: String,
     folder: PathBuf,
-    /// Views that show the prompt, in colour and in clay.
+    /// Views that show the prompt in colour, and in clay what of it is shape.
     colour: Figure,
     geometry: Figure,
     /// How often a front comes around the circle.
@@ -67,7 +71,16 @@ impl EvalDream {
     pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
         let prompts = read_prompts(&self.prompts)?;
         let texts: Vec<&str> = prompts.all().collect();
-        let (judge, places) = open_judge((&self.tower, &self.encoder), &texts, device)?;
+        // Clay has no colour: so it is to be found among shapes.
+        let shapes: Vec<String> = texts.iter().map(|text| without_color(text)).collect();
+        let all: Vec<&str> = texts
+            .iter()
+            .copied()
+            .chain(shapes.iter().map(String::as_str))
+            .collect();
+        let (judge, places) = open_judge((&self.tower, &self.encoder), &all, device)?;
+        let width = judge.embedding_width();
+        let (of_texts, of_shapes) = places.split_at(texts.len() * width);
         let (mut rows, mut hits) = (vec![], [vec![], vec![]]);
         console.row("colour              geometry            fronts  object");
         for folder in &self.dreams {
@@ -83,11 +96,16 @@ impl EvalDream {
             let surface = Surface::new(&object.mesh, Shading::default());
             let colored = judge.judge(&views(&surface, Channel::Color)?)?;
             let clay = judge.judge(&views(&surface, Channel::Clay)?)?;
-            let found = [&colored, &clay].map(|verdicts| -> Vec<bool> {
-                let width = judge.embedding_width();
-                let found = nearest(&verdicts.embeddings, &places, width);
-                found.into_iter().map(|found| found == own).collect()
-            });
+            let found = [
+                nearest(&colored.embeddings, of_texts, width)
+                    .into_iter()
+                    .map(|i| i == own)
+                    .collect(),
+                nearest(&clay.embeddings, of_shapes, width)
+                    .into_iter()
+                    .map(|i| shapes[i] == shapes[own])
+                    .collect::<Vec<bool>>(),
+            ];
             let [colour, geometry] = found.each_ref().map(|hits| figure(hits));
             for (all, hits) in hits.iter_mut().zip(found) {
                 all.extend(hits);
@@ -95,7 +113,7 @@ impl EvalDream {
             let row = Row {
                 colour,
                 geometry,
-                fronts: fronts(&colored.views),
+                fronts: fronts(&colored.view_odds),
                 prompt,
                 folder: folder.clone(),
             };
@@ -145,15 +163,25 @@ fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
     (0..AROUND).into_par_iter().map(view).collect()
 }
 
-/// How many arcs of the circle look like a front.
-fn fronts(views: &[ViewWord]) -> usize {
-    let is_front = |i: usize| views[i % views.len()] == ViewWord::Front;
-    let begins = |i: &usize| is_front(*i) && !is_front(i + views.len() - 1);
-    match (0..views.len()).all(is_front) {
-        // From everywhere: no side at all.
-        true => 0,
-        false => (0..views.len()).filter(begins).count(),
-    }
+/// How often a front comes around the circle: the order of the strongest wave in the odds of a front, 0 if they hardly
+/// change. `odds` are those of `VIEWS` for each view.
+fn fronts(odds: &[f32]) -> usize {
+    let views = odds.chunks_exact(VIEWS.len()).map(|odds| odds[0]);
+    let n = views.len() as f32;
+    let wave = |order: usize| {
+        let sum: [f32; 2] = views
+            .clone()
+            .enumerate()
+            .fold([0.0; 2], |[re, im], (i, odds)| {
+                let (sin, cos) = (TAU * (order * i) as f32 / n).sin_cos();
+                [re + odds * cos, im + odds * sin]
+            });
+        2.0 * sum[0].hypot(sum[1]) / n
+    };
+    let strongest = (1..=MOST_FRONTS).max_by(|a, b| wave(*a).total_cmp(&wave(*b)));
+    strongest
+        .filter(|order| wave(*order) > LEAST_WAVE)
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -161,11 +189,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fronts_are_arcs_of_a_circle() {
-        use ViewWord::{Back, Front, Side};
-        assert_eq!(fronts(&[Front, Side, Back, Side, Front]), 1);
-        assert_eq!(fronts(&[Side, Front, Back, Front]), 2);
-        assert_eq!(fronts(&[Front; 4]), 0);
-        assert_eq!(fronts(&[Back; 4]), 0);
+    fn fronts_are_waves_around_a_circle() {
+        let around = |front: &dyn Fn(f32) -> f32| -> Vec<f32> {
+            let odds = |i: u32| front(TAU * i as f32 / AROUND as f32);
+            (0..AROUND)
+                .flat_map(|i| [odds(i), 1.0 - odds(i), 0.0, 0.0])
+                .collect()
+        };
+        assert_eq!(fronts(&around(&|angle| 0.5 + 0.4 * angle.cos())), 1);
+        // One that is sharp, and has a little echo behind.
+        assert_eq!(
+            fronts(&around(&|angle| angle
+                .cos()
+                .powi(3)
+                .max(-0.3 * angle.cos()))),
+            1
+        );
+        assert_eq!(fronts(&around(&|angle| 0.5 + 0.4 * (2.0 * angle).cos())), 2);
+        assert_eq!(fronts(&around(&|_| 0.9)), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Image, ImageError};
 use dreamsmith_data::ViewWord;
@@ -27,6 +28,8 @@ pub struct Verdicts {
     pub embeddings: Vec<f32>,
     /// From where each is seen, `[N]`.
     pub views: Vec<ViewWord>,
+    /// How probable each of `VIEWS` is, `[N, 4]`.
+    pub view_odds: Vec<f32>,
 }
 
 impl Judge {
@@ -64,6 +67,8 @@ impl Judge {
                 |tensor: Tensor<2>| -> Vec<f32> { tensor.to_data().iter::<f32>().collect() };
             verdicts.features.extend(numbers(judged.features));
             verdicts.embeddings.extend(numbers(judged.embedding));
+            let odds = softmax(judged.view.clone(), 1);
+            verdicts.view_odds.extend(numbers(odds));
             let views = judged.view.argmax(1).to_data();
             verdicts
                 .views

@@ -11,6 +11,6 @@ mod tower;
 pub use frechet::{FeatureGaussian, frechet_distance};
 pub use interval::{Interval, Share};
 pub use judge::{Judge, Verdicts};
-pub use object_color::{color_in, object_color};
+pub use object_color::{color_in, object_color, without_color};
 pub use retrieval::nearest;
 pub use tower::{Sentences, TowerReport, TowerSpec, TowerTrainer, VIEWS};

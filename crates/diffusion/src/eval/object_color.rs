@@ -78,6 +78,13 @@ pub fn color_in(prompt: &str) -> Option<NamedColor> {
     })
 }
 
+/// What of a prompt the shape of an object can tell: neither its article nor its colour.
+pub fn without_color(prompt: &str) -> String {
+    let mut words: Vec<&str> = prompt.split_whitespace().collect();
+    words.retain(|word| !["a", "an"].contains(word) && color_in(word).is_none());
+    words.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +110,6 @@ mod tests {
         assert_eq!(object_color(&empty), None);
         assert_eq!(color_in("a red armchair"), Some(NamedColor::Red));
         assert_eq!(color_in("a bored armchair"), None);
+        assert_eq!(without_color("an orange wine bottle"), "wine bottle");
     }
 }
