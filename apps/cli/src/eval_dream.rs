@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::{Image, MeshLimits, read_mesh, write_atomic_bytes};
+use dreamsmith_base::{Image, MeshLimits, Purpose, Stream, read_mesh, write_atomic_bytes};
 use dreamsmith_diffusion::eval::{Share, VIEWS, nearest, without_color};
-use dreamsmith_lift::export::camera;
 use dreamsmith_lift::spec::DreamSpec;
-use dreamsmith_scene::raster::{Channel, Light, Shading, Surface, render};
+use dreamsmith_scene::raster::{Channel, Shading, Surface, render};
+use dreamsmith_scene::viewpoint::ViewpointSpec;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
@@ -22,6 +22,8 @@ use crate::eval::{Figure, open_judge, read_prompts};
 /// Views all around an object, and how high they are, in degrees.
 const AROUND: u32 = 12;
 const ELEVATION: f32 = 30.0;
+/// The vertical angle of view in degrees.
+const FOV: f32 = 40.0;
 /// Pixels along an edge of a view.
 const SIDE: u32 = 128;
 /// Waves that are told apart.
@@ -153,12 +155,20 @@ fn figure(hits: &[bool]) -> Figure {
     Share::of(hits.iter().copied()).into()
 }
 
-/// Pictures from all around on white, under a lamp at the camera.
+/// Pictures from all around, under lamps as those that the tower knows. White clay stands before grey.
 fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
+    let behind = if channel == Channel::Clay { 128 } else { 255 };
     let view = |i: u32| -> anyhow::Result<Image> {
-        let camera = camera(360.0 * i as f32 / AROUND as f32, ELEVATION, SIDE)?;
-        let frame = render(surface, &camera, &Light::at(camera.position()))?;
-        Ok(frame.picture(channel)?.over([255; 3]))
+        let around = ViewpointSpec {
+            azimuths: [360.0 * i as f32 / AROUND as f32; 2],
+            elevations: [ELEVATION; 2],
+            fovs: [FOV; 2],
+            ..ViewpointSpec::default()
+        };
+        let mut stream = Stream::new(0, Purpose::DreamView, u64::from(i));
+        let viewpoint = around.draw(&mut stream, SIDE)?;
+        let frame = render(surface, &viewpoint.camera, &viewpoint.light())?;
+        Ok(frame.picture(channel)?.over([behind; 3]))
     };
     (0..AROUND).into_par_iter().map(view).collect()
 }

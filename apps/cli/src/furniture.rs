@@ -56,6 +56,9 @@ pub struct Furniture {
     /// Only objects of these names, as in armchair,sofa
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// The share of views of white clay, whose captions name no colour
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    clay: f32,
     /// Seed of cameras, lights and colours
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -254,7 +257,10 @@ impl Furniture {
         let mut stream = Stream::new(self.seed, Purpose::FurnitureView, index);
         let viewpoint = ViewpointSpec::default().draw(&mut stream, self.size)?;
         let frame = render(&object.surface, &viewpoint.camera, &viewpoint.light())?;
-        let colour = recolored.or(object.color);
+        let (channel, colour) = match stream.uniform() < self.clay {
+            true => (Channel::Clay, None),
+            false => (Channel::Color, recolored.or(object.color)),
+        };
         let piece = object.piece;
         let shown = Shown {
             name: &object.name,
@@ -269,7 +275,7 @@ impl Furniture {
             name: object.name.clone(),
             category: piece.category.clone(),
             colour,
-            recoloured: recolored.is_some(),
+            recoloured: recolored.is_some() && colour.is_some(),
             view: shown.view,
             camera: viewpoint.record,
             light: viewpoint.lamp,
@@ -277,7 +283,7 @@ impl Furniture {
             licence: piece.licence.clone(),
             model: format!("{}!{}", piece.library, piece.model),
         };
-        Ok((record, frame.picture(Channel::Color)?))
+        Ok((record, frame.picture(channel)?))
     }
 
     fn write_lists(
@@ -307,6 +313,13 @@ impl Furniture {
         }
         let attribution = attribution.to_string() + &thanks.concat();
         Ok(write(Path::new("ATTRIBUTION.txt"), attribution)?)
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(share @ 0.0..=1.0) => Ok(share),
+        _ => Err("expected a number from 0 to 1".into()),
     }
 }
 
