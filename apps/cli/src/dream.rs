@@ -104,24 +104,27 @@ impl Dream {
     pub fn run(
         self,
         device: &Device,
-        precision: Precision,
+        precision: Option<Precision>,
         console: &Console,
     ) -> anyhow::Result<()> {
         if self.print_spec {
-            let spec = self.spec()?;
+            let spec = self.spec(precision)?;
             console.result(spec.to_toml()?.trim_end(), &serde_json::to_value(&spec)?);
             return Ok(());
         }
         let folder = RunFolder::new(self.resume.as_ref().unwrap_or(&self.output));
         let spec = match &self.resume {
+            Some(_) if precision.is_some() => {
+                bail!("a dream goes on in the precision it began with: leave --precision out")
+            }
             Some(_) => checkpoint::read_spec(&folder.checkpoint())?,
             None if folder.checkpoint().exists() => bail!(
                 "`{0}` holds a dream already; go on with `--resume {0}`, or choose another folder with -o",
                 folder.path().display()
             ),
-            None => self.spec()?,
+            None => self.spec(precision)?,
         };
-        let (prior, losses) = Prior::load(&spec, device, precision)?;
+        let (prior, losses) = Prior::load(&spec, device)?;
         losses.iter().for_each(|lost| console.note(lost));
         let mut dream = Dreaming::new(spec, prior)?;
         let mut seconds = 0.0;
@@ -143,7 +146,7 @@ impl Dream {
         self.dream((dream, seconds), &folder, console)
     }
 
-    fn spec(&self) -> anyhow::Result<DreamSpec> {
+    fn spec(&self, precision: Option<Precision>) -> anyhow::Result<DreamSpec> {
         let mut spec = match &self.spec {
             Some(path) => DreamSpec::read(path)?,
             None => DreamSpec::default(),
@@ -156,6 +159,7 @@ impl Dream {
             (None, None) => spec.prior.model = shipped_model()?,
             (None, Some(_)) => {}
         }
+        spec.prior.precision = precision.unwrap_or(spec.prior.precision);
         if let Some(negative) = &self.negative {
             spec.prior.negative.clone_from(negative);
         }

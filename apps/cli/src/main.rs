@@ -108,7 +108,7 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Imagine(args) => {
             args.run(&device()?, global.precision.unwrap_or_default(), console)
         }
-        Command::Dream(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
+        Command::Dream(args) => args.run(&device()?, global.precision, console),
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::TrainTower(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),

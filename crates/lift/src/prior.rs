@@ -7,7 +7,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
 use dreamsmith_data::ViewWord;
-use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::condition::{Condition, TextCode};
 use dreamsmith_diffusion::denoise::Denoise;
 use dreamsmith_diffusion::follower::{Follower, Sight};
@@ -69,15 +68,11 @@ pub struct Fingerprint {
 }
 
 impl Prior {
-    /// The model in the folder `spec.prior.model`, on `device` and multiplying in `precision`, asked about the prompt of
-    /// `spec`; and in words what of the text it cannot be told.
-    pub fn load(
-        spec: &DreamSpec,
-        device: &Device,
-        precision: Precision,
-    ) -> Result<(Self, Vec<String>), LiftError> {
+    /// The model in the folder `spec.prior.model`, on `device`, asked about the prompt of `spec`; and in words what of
+    /// the text it cannot be told.
+    pub fn load(spec: &DreamSpec, device: &Device) -> Result<(Self, Vec<String>), LiftError> {
         let (folder, prompt, spec) = (&spec.prior.model, &spec.prompt, &spec.prior);
-        let model = Model::load(folder, device, precision)?;
+        let model = Model::load(folder, device, spec.precision)?;
         let fingerprint = Fingerprint {
             weights: weights_hash(folder)?,
             text: text_hash(folder)?,

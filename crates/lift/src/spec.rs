@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dreamsmith_diffusion::Precision;
 use dreamsmith_diffusion::guidance::GuidanceSpec;
 use dreamsmith_scene::field_start::DensityStart;
 use dreamsmith_scene::hash_field::{ColorFrom, HashFieldSpec};
@@ -57,6 +58,8 @@ pub struct RunSpec {
 pub struct PriorSpec {
     /// A model folder, relative to where the program runs; the model must read text.
     pub model: PathBuf,
+    /// How its networks multiply.
+    pub precision: Precision,
     /// How strongly the text pulls.
     pub guidance: GuidanceSpec,
     /// What it is not to be.
@@ -174,6 +177,7 @@ impl Default for PriorSpec {
     fn default() -> Self {
         Self {
             model: PathBuf::from("models/objects"),
+            precision: Precision::default(),
             guidance: GuidanceSpec {
                 scale: 10.0,
                 ..GuidanceSpec::default()
