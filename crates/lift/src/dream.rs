@@ -156,11 +156,16 @@ impl Dream {
         let step = self.steps_done();
         let side = self.prior.side();
         let places = (&self.spec.views.from, &self.spec.lighting);
-        let views = views(
-            places,
-            (seed, step, progress),
-            (self.spec.views.count, side),
-        )?;
+        let count = self.spec.views.count;
+        // Views of a sketch come again and again, each time with other rays.
+        let (drawn, time) = match progress < self.spec.sketch.until {
+            true => (step % u64::from(self.spec.sketch.sweep), 0.0),
+            false => (step, progress),
+        };
+        let mut views = views(places, (seed, drawn, time), (count, side))?;
+        for (i, view) in (0..).zip(&mut views) {
+            view.number = step * u64::from(count) + i;
+        }
         let sight = self.see(&views)?;
         let pictures = self.pictures(&views, &sight);
         let drawn = clock.lap();

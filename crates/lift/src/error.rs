@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use dreamsmith_base::{CameraError, FileError, ImageError, MeshFileError};
 use dreamsmith_diffusion::guidance::GuidanceError;
+use dreamsmith_diffusion::levels::LevelsError;
 use dreamsmith_diffusion::model::ModelError;
+use dreamsmith_diffusion::sampler::SampleError;
 use dreamsmith_diffusion::text::TextError;
 use dreamsmith_diffusion::train_error::TrainError;
 use dreamsmith_scene::extract::ExtractError;
@@ -64,6 +66,12 @@ pub enum LiftError {
     /// The guidance cannot be.
     #[error(transparent)]
     Guidance(#[from] GuidanceError),
+    /// The model's levels are too close for so many steps of a sketch.
+    #[error(transparent)]
+    Levels(#[from] LevelsError),
+    /// A picture of a sketch cannot be drawn.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
     /// There is no such view.
     #[error(transparent)]
     Camera(#[from] CameraError),

@@ -9,6 +9,7 @@ pub mod export;
 pub mod prior;
 mod regularize;
 pub mod run;
+pub mod sketch;
 pub mod spec;
 mod spec_check;
 pub mod view;

@@ -10,7 +10,7 @@ use dreamsmith_data::ViewWord;
 use dreamsmith_diffusion::condition::{Condition, TextCode};
 use dreamsmith_diffusion::denoise::Denoise;
 use dreamsmith_diffusion::follower::{Follower, Sight};
-use dreamsmith_diffusion::guidance::Guidance;
+use dreamsmith_diffusion::guidance::{Guidance, GuidanceSpec};
 use dreamsmith_diffusion::level::Sigma;
 use dreamsmith_diffusion::model::{Model, weights_hash};
 use dreamsmith_diffusion::patch::{from_patches, to_patches};
@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::distill::{Distill, ism_grad, sds_grad, vsd_grad};
 use crate::error::LiftError;
-use crate::spec::{DreamSpec, PriorSpec, TellCamera};
+use crate::sketch::{Sketches, sketch, sketch_grad, sketch_levels};
+use crate::spec::{DreamSpec, PriorSpec, SketchSpec, TellCamera};
 use crate::view::worded;
 
 /// The words of views, in the order of their texts.
@@ -45,6 +46,8 @@ pub struct Prior {
     negative: Option<Arc<TextCode>>,
     /// Knows what pictures there are, for VSD.
     follower: Option<Follower>,
+    sketch: SketchSpec,
+    sketches: Sketches,
 }
 
 /// A picture of a dream.
@@ -71,6 +74,7 @@ impl Prior {
     /// The model in the folder `spec.prior.model`, on `device`, asked about the prompt of `spec`; and in words what of
     /// the text it cannot be told.
     pub fn load(spec: &DreamSpec, device: &Device) -> Result<(Self, Vec<String>), LiftError> {
+        let sketch = spec.sketch;
         let (folder, prompt, spec) = (&spec.prior.model, &spec.prompt, &spec.prior);
         let model = Model::load(folder, device, spec.precision)?;
         let fingerprint = Fingerprint {
@@ -100,6 +104,8 @@ impl Prior {
                 Distill::Vsd { learning_rate } => Some(Follower::new(&model, learning_rate)),
                 Distill::Sds {} | Distill::Ism { .. } => None,
             },
+            sketch,
+            sketches: Sketches::default(),
             model,
         };
         Ok((prior, losses))
@@ -140,6 +146,9 @@ impl Prior {
         (seed, progress): (u64, f64),
     ) -> Result<Vec<Vec<f32>>, LiftError> {
         let workers = Workers::new(&self.device, pictures.len())?;
+        if progress < self.sketch.until {
+            return self.toward_sketches(pictures, seed, &workers);
+        }
         let one = |i: usize| self.gradient(&pictures[i], (seed, progress));
         let gradients = workers.map(pictures.len(), one);
         let sights = pictures.iter().map(|picture| self.sight(picture, seed));
@@ -148,6 +157,48 @@ impl Prior {
             follower.learn(&self.model, sights, (&workers, &self.device));
         }
         gradients.into_iter().collect()
+    }
+
+    /// Gradients that lead `pictures` to what the model draws of their views.
+    fn toward_sketches(
+        &mut self,
+        pictures: &[Picture],
+        seed: u64,
+        workers: &Workers,
+    ) -> Result<Vec<Vec<f32>>, LiftError> {
+        let SketchSpec { sweep, weight, .. } = self.sketch;
+        let place = |picture: &Picture| picture.number % (u64::from(sweep) * pictures.len() as u64);
+        let new = |picture: &&Picture| self.sketches.get(place(picture)).is_none();
+        let new: Vec<&Picture> = pictures.iter().filter(new).collect();
+        let drawn = workers.map(new.len(), |i| self.sketch_of(new[i], seed));
+        for (picture, drawn) in new.into_iter().zip(drawn) {
+            self.sketches.keep(place(picture), drawn?);
+        }
+        let gradient = |picture: &Picture| {
+            let drawn = self.sketches.get(place(picture)).unwrap_or_default();
+            sketch_grad(&picture.pixels, drawn, weight)
+        };
+        Ok(pictures.iter().map(gradient).collect())
+    }
+
+    /// What the model draws of the view of `picture`, from the same noise for all views.
+    fn sketch_of(&self, picture: &Picture, seed: u64) -> Result<Vec<f32>, LiftError> {
+        let (side, patch) = (self.side() as usize, self.model.card.patch_size as usize);
+        let shape = [1, 3 * patch * patch, side / patch, side / patch];
+        // Behind the streams of the pictures, and before those of the follower.
+        let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62);
+        let eps = stream.normals(picture.pixels.len());
+        let eps = Tensor::from_data(TensorData::new(eps, shape), &self.device);
+        let (cond, uncond) = self.conditions(picture);
+        let spec = GuidanceSpec {
+            scale: self.sketch.guidance_scale,
+            ..self.spec.guidance
+        };
+        let net = denoiser(&self.model, &[cond], (spec, &uncond), &self.device)?;
+        let level = |share| self.model.precondition.sigma_at(share);
+        let drawn = sketch(&*net, eps, &sketch_levels(&level, self.sketch.steps)?)?;
+        let drawn: Vec<f32> = drawn.to_data().iter::<f32>().collect();
+        Ok(from_patches(&drawn, side, patch))
     }
 
     /// How the follower sees a picture: at any level.

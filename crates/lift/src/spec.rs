@@ -24,6 +24,8 @@ pub struct DreamSpec {
     pub run: RunSpec,
     /// How the diffusion model is asked.
     pub prior: PriorSpec,
+    /// What the field is fitted to before.
+    pub sketch: SketchSpec,
     /// From where, and how many views a step has.
     pub views: ViewsSpec,
     /// How they are lit.
@@ -77,6 +79,23 @@ pub struct PriorSpec {
     pub tell_view: TellView,
     /// Whether the network is told the camera.
     pub tell_camera: TellCamera,
+}
+
+/// A beginning: the field is fitted to pictures that the model draws of some views, all from one noise. They agree from
+/// view to view, and each shows thin parts, which the mean of all pictures of a text hardly does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SketchSpec {
+    /// The share of the run that it takes; 0 is none.
+    pub until: f64,
+    /// Steps after which the same views come again: there are so many times `views.count` of them.
+    pub sweep: u32,
+    /// Steps of the sampler for each picture.
+    pub steps: u32,
+    /// How strongly the text pulls on the pictures.
+    pub guidance_scale: f64,
+    /// The gradient is so many times what the field shows less what was drawn.
+    pub weight: f32,
 }
 
 /// Noise levels as shares of the schedule, drawn evenly between two bounds that move evenly over the run.
@@ -189,6 +208,18 @@ impl Default for PriorSpec {
             weight: LevelWeight::default(),
             tell_view: TellView::default(),
             tell_camera: TellCamera::default(),
+        }
+    }
+}
+
+impl Default for SketchSpec {
+    fn default() -> Self {
+        Self {
+            until: 0.0,
+            sweep: 6,
+            steps: 8,
+            guidance_scale: 4.0,
+            weight: 4.0,
         }
     }
 }

@@ -37,6 +37,15 @@ impl DreamSpec {
             "with lighting.textureless 0 to 1",
             fits,
         )?;
+        let sketch = &self.sketch;
+        let fits = (0.0..=1.0).contains(&sketch.until);
+        range("sketch.until", &sketch.until, "0 to 1", fits)?;
+        let fits = (1..=64).contains(&sketch.sweep);
+        range("sketch.sweep", &sketch.sweep, "1 to 64", fits)?;
+        let fits = (1..=1000).contains(&sketch.steps);
+        range("sketch.steps", &sketch.steps, "1 to 1000", fits)?;
+        let fits = sketch.weight > 0.0 && sketch.weight.is_finite();
+        range("sketch.weight", &sketch.weight, "above 0", fits)?;
         let reach = light.normal_reach;
         range(
             "lighting.normal_reach",

@@ -99,8 +99,8 @@ fn words_become_an_object() -> Outcome {
 #[test]
 fn neither_threads_nor_a_kill_change_an_object() -> Outcome {
     let lab = lab()?;
-    // With the most state there is: a copy of the model that learns.
-    let vsd = "[prior]\ndistill = { kind = \"vsd\", learning_rate = 1e-3 }";
+    // With the most state there is: a beginning that was drawn, and a copy of the model that learns.
+    let vsd = "[sketch]\nuntil = 0.6\nsweep = 2\nsteps = 2\n\n[prior]\ndistill = { kind = \"vsd\", learning_rate = 1e-3 }";
     lab.replace("dream.toml", "[prior]", vsd)?;
     lab.succeeds(&format!("{DREAM} -o whole --threads 1"))?;
     let mut running = Running::start(&lab, &format!("{DREAM} -o killed --threads 2"))?;
