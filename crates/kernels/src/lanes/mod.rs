@@ -53,6 +53,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn store_sum(sum: Self::Sum, to: *mut f32);
     unsafe fn all(value: f32) -> Self::Sum;
     unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    unsafe fn sub(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    unsafe fn mul(a: Self::Sum, b: Self::Sum) -> Self::Sum;
 
     /// max(0, x); NaN stays NaN.
     unsafe fn positive(x: Self::Sum) -> Self::Sum;
@@ -102,6 +104,14 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
         std::array::from_fn(|i| [first[i], second[i]])
+    }
+
+    /// Values of even and of odd number, taken apart.
+    #[inline(always)]
+    unsafe fn unzip(values: [F32s; 2]) -> [F32s; 2] {
+        let values = values.as_flattened();
+        let every_other = |first: usize| std::array::from_fn(|i| values[2 * i + first]);
+        [every_other(0), every_other(1)]
     }
 
     /// Transposes a block of items.
