@@ -380,22 +380,26 @@ impl Job for TransformPixels<'_> {
                     let lane = image * tiles + first;
                     let len = LANES.min(pitch - lane);
                     for column in 0..4 {
-                        let mut points = [[[0.0; LANES]; 4]; 2];
-                        for (i, points) in points.iter_mut().enumerate().take(L::DEPTH) {
-                            let even = &halves[(8 * i + column) * half + first..];
-                            let odd = &halves[(8 * i + 4 + column) * half + first..];
-                            // SAFETY: jobs only run for a set that the processor has.
-                            *points = unsafe { down::<L>(even, odd, block.columns) };
-                        }
+                        let start = column * half + first;
+                        // SAFETY: jobs only run for a set that the processor has.
+                        let (low, high) = unsafe {
+                            let low = down::<L>(halves, start, [half, block.columns]);
+                            let second = (L::DEPTH - 1) * 8 * half;
+                            let high = down::<L>(halves, second + start, [half, block.columns]);
+                            (low, high)
+                        };
                         for row in 0..4 {
-                            // SAFETY: as above.
-                            let items = unsafe { L::join(points[0][row], points[1][row]) };
                             let start = ((4 * row + column) * planes + plane) * pitch + lane;
-                            match to[start..].first_chunk_mut::<LANES>() {
-                                // What is past the image's end is written over by the next one.
-                                Some(to) if len == LANES => *to = items,
-                                _ => to[start..start + len].copy_from_slice(&items[..len]),
+                            // What is past the image's end is written over by the next one.
+                            if let (Some(to), LANES) = (to[start..].first_chunk_mut(), len) {
+                                // SAFETY: as above.
+                                unsafe { L::store_joined(low[row], high[row], to) };
+                                continue;
                             }
+                            let mut items = [0; LANES];
+                            // SAFETY: as above.
+                            unsafe { L::store_joined(low[row], high[row], &mut items) };
+                            to[start..start + len].copy_from_slice(&items[..len]);
                         }
                     }
                 }
@@ -429,40 +433,54 @@ impl Block {
             let line = &pixels[y as usize * width..][from as usize..end as usize];
             copy_short(line, &mut padded[border..border + line.len()]);
             for first in (0..self.columns).step_by(LANES) {
-                let at = |i: usize| {
-                    let pixels = padded[2 * first + i..].as_chunks::<LANES>().0;
-                    [pixels[0], pixels[1]]
-                };
                 // SAFETY: jobs only run for a set that the processor has.
                 let sums = unsafe {
-                    let [a, b] = L::unzip(at(0));
-                    let [c, d] = L::unzip(at(2));
+                    let [a, b] = apart::<L>(&padded[2 * first..]);
+                    let [c, d] = apart::<L>(&padded[2 * first + 2..]);
                     four::<L>([a, b, c, d])
                 };
-                for (column, sums) in sums.iter().enumerate() {
+                for column in 0..4 {
                     // What is past the row's end is written over by the next one.
-                    halves[column * half + start + first..][..LANES].copy_from_slice(sums);
+                    let to = &mut halves[column * half + start + first..][..LANES];
+                    // SAFETY: as above; there are sixteen values.
+                    unsafe { L::store_sum(sums[column], to.as_mut_ptr()) };
                 }
             }
         }
     }
 }
 
-/// Bᵀ d for sixteen tiles, from even and odd rows of which the next is `columns` on.
+/// The first sixteen pixels of even and of odd number.
 ///
 /// # Safety
 /// The processor has `L`.
 #[inline(always)]
-unsafe fn down<L: Lanes>(even: &[f32], odd: &[f32], columns: usize) -> [F32s; 4] {
-    let (next_even, next_odd) = (&even[columns..], &odd[columns..]);
-    let values = [
-        sixteen(even),
-        sixteen(odd),
-        sixteen(next_even),
-        sixteen(next_odd),
-    ];
-    // SAFETY: the caller's promise.
-    unsafe { four::<L>(values) }
+unsafe fn apart<L: Lanes>(pixels: &[f32]) -> [L::Sum; 2] {
+    let pixels = pixels[..2 * LANES].as_chunks::<LANES>().0;
+    // SAFETY: the caller's promise; the arrays have sixteen values.
+    unsafe {
+        let [even, odd] = L::unzip([pixels[0], pixels[1]]);
+        [L::load_sum(even.as_ptr()), L::load_sum(odd.as_ptr())]
+    }
+}
+
+/// Bᵀ d for sixteen tiles: from `start` on even rows, `4 half` on odd ones, of which the next are `columns` on.
+///
+/// # Safety
+/// The processor has `L`.
+#[inline(always)]
+unsafe fn down<L: Lanes>(halves: &[f32], start: usize, [half, columns]: [usize; 2]) -> [L::Sum; 4] {
+    let (even, odd) = (&halves[start..], &halves[start + 4 * half..]);
+    let (even, odd) = (&even[..columns + LANES], &odd[..columns + LANES]);
+    // SAFETY: the caller's promise; sixteen values follow on each place, as the slices say.
+    unsafe {
+        four::<L>([
+            L::load_sum(even.as_ptr()),
+            L::load_sum(odd.as_ptr()),
+            L::load_sum(even.as_ptr().add(columns)),
+            L::load_sum(odd.as_ptr().add(columns)),
+        ])
+    }
 }
 
 /// Bᵀ d. [Lavin15] eq. 9
@@ -470,20 +488,9 @@ unsafe fn down<L: Lanes>(even: &[f32], odd: &[f32], columns: usize) -> [F32s; 4]
 /// # Safety
 /// The processor has `L`.
 #[inline(always)]
-unsafe fn four<L: Lanes>(values: [F32s; 4]) -> [F32s; 4] {
-    let mut sums = [[0.0; LANES]; 4];
-    // SAFETY: the caller's promise; the arrays have sixteen values.
-    unsafe {
-        let mut x = [L::zero(); 4];
-        for i in 0..4 {
-            x[i] = L::load_sum(values[i].as_ptr());
-        }
-        L::store_sum(L::sub(x[0], x[2]), sums[0].as_mut_ptr());
-        L::store_sum(L::add(x[1], x[2]), sums[1].as_mut_ptr());
-        L::store_sum(L::sub(x[2], x[1]), sums[2].as_mut_ptr());
-        L::store_sum(L::sub(x[1], x[3]), sums[3].as_mut_ptr());
-    }
-    sums
+unsafe fn four<L: Lanes>([a, b, c, d]: [L::Sum; 4]) -> [L::Sum; 4] {
+    // SAFETY: the caller's promise.
+    unsafe { [L::sub(a, c), L::add(b, c), L::sub(c, b), L::sub(b, d)] }
 }
 
 /// The products of a block, and what they are transformed back to.
@@ -646,7 +653,10 @@ impl Multiply<'_> {
                     let to = self.to.add(channel + run.pixel + row * window.output[1]);
                     std::slice::from_raw_parts_mut(to, run.len)
                 };
-                copy_short(from, to);
+                match (from.first_chunk::<{ 2 * LANES }>(), to.first_chunk_mut()) {
+                    (Some(from), Some(to)) => *to = *from,
+                    _ => copy_short(from, to),
+                }
             }
         }
     }

@@ -66,6 +66,18 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// item holds one value.
     unsafe fn join(low: F32s, high: F32s) -> [u32; LANES];
 
+    /// Rounds as `join`, and stores the items.
+    #[inline(always)]
+    unsafe fn store_joined(low: Self::Sum, high: Self::Sum, to: &mut [u32; LANES]) {
+        let mut values = [[0.0; LANES]; 2];
+        // SAFETY: the caller's promise; the arrays have sixteen values.
+        unsafe {
+            Self::store_sum(low, values[0].as_mut_ptr());
+            Self::store_sum(high, values[1].as_mut_ptr());
+            *to = Self::join(values[0], values[1]);
+        }
+    }
+
     /// Rounds neighbours on the summed axis to items: 16 of the values, or all 32.
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES];
 
