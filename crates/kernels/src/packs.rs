@@ -31,6 +31,9 @@ pub(crate) enum Form {
     Forward,
     /// The derivative by the input.
     Backward,
+    /// Both again, for convolutions in tiles.
+    ForwardTiles,
+    BackwardTiles,
 }
 
 impl Packs {

@@ -6,6 +6,7 @@ mod forward;
 mod planes;
 mod weight_gradient;
 mod window;
+mod winograd;
 
 pub use doubled::conv2d_doubled;
 
@@ -17,6 +18,7 @@ use burn_flex::FlexTensor;
 use crate::conv2d::forward::{Addends, PackedTaps, convolve};
 use crate::conv2d::weight_gradient::weight_gradient;
 use crate::conv2d::window::{Phase, Window};
+use crate::conv2d::winograd::PackedTiles;
 use crate::operation::{self, Operation, Values};
 use crate::packs::{Form, Packs};
 use crate::reduce::channel_sums;
@@ -121,6 +123,49 @@ impl Convolution {
         )
     }
 
+    /// The weight for tiles of the forward direction.
+    fn pack_forward_tiles(&self, weight: &[f32]) -> PackedTiles {
+        PackedTiles::pack(
+            self.packs.isa(),
+            weight,
+            [self.outputs, self.inputs],
+            [self.inputs * 9, 9],
+            std::array::from_fn(|tap| tap),
+        )
+    }
+
+    /// The weight for tiles of the transposed direction, whose first tap sees the last of the kernel.
+    fn pack_backward_tiles(&self, weight: &[f32]) -> PackedTiles {
+        PackedTiles::pack(
+            self.packs.isa(),
+            weight,
+            [self.inputs, self.outputs],
+            [9, self.inputs * 9],
+            std::array::from_fn(|tap| 8 - tap),
+        )
+    }
+
+    /// The derivative by the input in tiles, where these suit the transposed window.
+    fn input_gradient_by_tiles(&self, weight: &FlexTensor, grad: &[f32]) -> Option<FlexTensor> {
+        let phases = self.window.transposed();
+        let [Phase { window, .. }] = phases[..] else {
+            return None;
+        };
+        if !winograd::suits(window, self.outputs, self.inputs) {
+            return None;
+        }
+        let packed = self.packs.get(weight, Form::BackwardTiles, || {
+            self.pack_backward_tiles(&Values::of(weight.clone()))
+        });
+        let [height, width] = window.output;
+        let shape = [self.batch, self.inputs, height, width];
+        // SAFETY: `to` is the whole gradient.
+        let fill = |to: Shared| unsafe { winograd::convolve(grad, &packed, window, None, to) };
+        // SAFETY: every pixel of every channel gets its sum.
+        let values = unsafe { filled(shape.iter().product(), fill) };
+        Some(operation::tensor(values, shape))
+    }
+
     /// The derivative by the input, plus `addends`. `kernel` makes the kernel of the weight.
     fn input_gradient(
         &self,
@@ -170,12 +215,24 @@ impl Operation<3> for Convolution {
     type Saved = [FlexTensor; 2];
 
     fn infer(&self, [x, weight, bias]: [FlexTensor; 3]) -> FlexTensor {
-        let packed = self.packs.get(&weight, Form::Forward, || {
-            self.pack_forward(&Values::of(weight.clone()))
-        });
         let [height, width] = self.window.output;
         let shape = [self.batch, self.outputs, height, width];
         let (x, bias) = (Values::of(x), Values::of(bias));
+        if winograd::suits(self.window, self.inputs, self.outputs) {
+            let packed = self.packs.get(&weight, Form::ForwardTiles, || {
+                self.pack_forward_tiles(&Values::of(weight.clone()))
+            });
+            let fill = |to: Shared| {
+                // SAFETY: `to` is the whole result.
+                unsafe { winograd::convolve(&x, &packed, self.window, Some(&bias), to) }
+            };
+            // SAFETY: every pixel of every channel gets its sum.
+            let values = unsafe { filled(shape.iter().product(), fill) };
+            return operation::tensor(values, shape);
+        }
+        let packed = self.packs.get(&weight, Form::Forward, || {
+            self.pack_forward(&Values::of(weight.clone()))
+        });
         let addends = Addends { bias: Some(&bias) };
         let spread = forward::Spread::dense(self.window);
         let fill = |to: Shared| {
@@ -202,7 +259,10 @@ impl Operation<3> for Convolution {
         // Side by side, so that no thread waits at the end of one for the beginning of the next.
         let by_input = || {
             tracked[0].then(|| {
-                self.input_gradient(&weight, &grad, Addends::default(), |weight| weight.into())
+                let by_tiles = self.input_gradient_by_tiles(&weight, &grad);
+                by_tiles.unwrap_or_else(|| {
+                    self.input_gradient(&weight, &grad, Addends::default(), |weight| weight.into())
+                })
             })
         };
         let by_weight = || {

@@ -4,9 +4,9 @@ use std::arch::x86_64::{
     __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm512_add_ps, _mm512_castpd_ps,
     _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
     _mm512_i32gather_pd, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps,
-    _mm512_maskz_mul_ps, _mm512_max_ps, _mm512_permutex2var_epi32, _mm512_permutex2var_ps,
-    _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_maskz_mul_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutex2var_epi32,
+    _mm512_permutex2var_ps, _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 use std::mem::transmute;
 
@@ -73,6 +73,18 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn positive(x: __m512) -> __m512 {
         // SAFETY: as above. Of the two, NaN is taken if it is the second.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
@@ -113,6 +125,12 @@ impl Lanes for Avx512 {
     unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
         // SAFETY: as above.
         unsafe { zip(first, second) }
+    }
+
+    #[inline(always)]
+    unsafe fn unzip(values: [F32s; 2]) -> [F32s; 2] {
+        // SAFETY: as above.
+        unsafe { unzip(values) }
     }
 
     #[inline(always)]
@@ -195,6 +213,18 @@ impl Lanes for Avx512Bf16 {
     }
 
     #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn positive(x: __m512) -> __m512 {
         // SAFETY: as above. Of the two, NaN is taken if it is the second.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
@@ -237,6 +267,18 @@ impl Lanes for Avx512Bf16 {
     }
 
     #[inline(always)]
+    unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
+        // SAFETY: as above.
+        unsafe { zip(first, second) }
+    }
+
+    #[inline(always)]
+    unsafe fn unzip(values: [F32s; 2]) -> [F32s; 2] {
+        // SAFETY: as above.
+        unsafe { unzip(values) }
+    }
+
+    #[inline(always)]
     unsafe fn reciprocal(x: F32s) -> F32s {
         // SAFETY: as above.
         unsafe { reciprocal(x) }
@@ -270,12 +312,23 @@ unsafe fn pairs(from: *const f32, at: &[u32; LANES]) -> [F32s; 2] {
         let [a, b] = transmute::<[u32; LANES], [__m256i; 2]>(*at);
         let a = _mm512_castpd_ps(_mm512_i32gather_pd::<8>(a, from.cast()));
         let b = _mm512_castpd_ps(_mm512_i32gather_pd::<8>(b, from.cast()));
+        unzip(transmute::<[__m512; 2], [F32s; 2]>([a, b]))
+    }
+}
+
+/// # Safety
+/// The processor has AVX-512 F.
+#[inline(always)]
+unsafe fn unzip(values: [F32s; 2]) -> [F32s; 2] {
+    // SAFETY: the caller's promise; the types have the same size.
+    unsafe {
+        let [a, b] = transmute::<[F32s; 2], [__m512; 2]>(values);
         let [first, second] = transmute::<[[u32; LANES]; 2], [__m512i; 2]>(UNZIP);
-        let pairs = [
+        let apart = [
             _mm512_permutex2var_ps(a, first, b),
             _mm512_permutex2var_ps(a, second, b),
         ];
-        transmute::<[__m512; 2], [F32s; 2]>(pairs)
+        transmute::<[__m512; 2], [F32s; 2]>(apart)
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn store_sum(sum: Self::Sum, to: *mut f32);
     unsafe fn all(value: f32) -> Self::Sum;
     unsafe fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    unsafe fn sub(a: Self::Sum, b: Self::Sum) -> Self::Sum;
+    unsafe fn mul(a: Self::Sum, b: Self::Sum) -> Self::Sum;
 
     /// max(0, x); NaN stays NaN.
     unsafe fn positive(x: Self::Sum) -> Self::Sum;
@@ -63,6 +65,18 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     /// Rounds `low` and `high`, neighbours on the summed axis, to items; `high` is ignored where an
     /// item holds one value.
     unsafe fn join(low: F32s, high: F32s) -> [u32; LANES];
+
+    /// Rounds as `join`, and stores the items.
+    #[inline(always)]
+    unsafe fn store_joined(low: Self::Sum, high: Self::Sum, to: &mut [u32; LANES]) {
+        let mut values = [[0.0; LANES]; 2];
+        // SAFETY: the caller's promise; the arrays have sixteen values.
+        unsafe {
+            Self::store_sum(low, values[0].as_mut_ptr());
+            Self::store_sum(high, values[1].as_mut_ptr());
+            *to = Self::join(values[0], values[1]);
+        }
+    }
 
     /// Rounds neighbours on the summed axis to items: 16 of the values, or all 32.
     unsafe fn neighbours(values: [F32s; 2]) -> [u32; LANES];
@@ -102,6 +116,14 @@ pub(crate) trait Lanes: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn zip(first: F32s, second: F32s) -> [[f32; 2]; LANES] {
         std::array::from_fn(|i| [first[i], second[i]])
+    }
+
+    /// Values of even and of odd number, taken apart.
+    #[inline(always)]
+    unsafe fn unzip(values: [F32s; 2]) -> [F32s; 2] {
+        let values = values.as_flattened();
+        let every_other = |first: usize| std::array::from_fn(|i| values[2 * i + first]);
+        [every_other(0), every_other(1)]
     }
 
     /// Transposes a block of items.

@@ -65,6 +65,22 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn sub(mut a: F32s, b: F32s) -> F32s {
+        for i in 0..LANES {
+            a[i] -= b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn mul(mut a: F32s, b: F32s) -> F32s {
+        for i in 0..LANES {
+            a[i] *= b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
     unsafe fn positive(mut x: F32s) -> F32s {
         for x in &mut x {
             *x = if *x < 0.0 { 0.0 } else { *x };

@@ -39,7 +39,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 25] = [
     case([2, 4, 6, 16], 8, 3, 1, [1, 1]),
     case([1, 32, 16, 16], 32, 3, 1, [1, 1]),
     case([2, 1, 5, 7], 1, 3, 1, [1, 1]),
@@ -57,6 +57,15 @@ const CASES: [Case; 17] = [
     case([1, 2, 9, 9], 3, 5, 1, [2, 2]),
     case([2, 2, 9, 7], 3, 1, 2, [0, 0]),
     case([1, 2, 6, 18], 3, 3, 1, [0, 0]),
+    // In tiles of 2x2.
+    case([1, 24, 8, 8], 24, 3, 1, [1, 1]),
+    case([3, 25, 7, 9], 33, 3, 1, [1, 1]),
+    case([5, 40, 16, 16], 26, 3, 1, [1, 1]),
+    case([1, 32, 5, 70], 24, 3, 1, [0, 0]),
+    case([2, 27, 9, 6], 25, 3, 1, [2, 2]),
+    case([2, 24, 6, 8], 24, 3, 1, [0, 1]),
+    case([1, 24, 33, 32], 50, 3, 1, [1, 1]),
+    case([1, 330, 3, 130], 24, 3, 1, [1, 1]),
 ];
 
 impl Case {
@@ -124,7 +133,7 @@ fn convolution_of_no_images_is_empty() {
 
 #[test]
 fn convolution_has_its_derivative() {
-    for case in [CASES[0], CASES[3], CASES[10], CASES[12]] {
+    for case in [CASES[0], CASES[3], CASES[10], CASES[12], CASES[18]] {
         let kernel = |x: &[Tensor<1>]| case.kernel(x, Precision::F32);
         assert_slopes(&format!("{case:?}"), &kernel, &case.operands());
     }
@@ -133,7 +142,7 @@ fn convolution_has_its_derivative() {
 #[test]
 fn convolution_is_the_same_on_any_number_of_threads() {
     let large = case([5, 16, 24, 32], 24, 3, 1, [1, 1]);
-    for case in [large, CASES[1], CASES[5], CASES[10]] {
+    for case in [large, CASES[1], CASES[5], CASES[10], CASES[18], CASES[19]] {
         for precision in [Precision::F32, Precision::Bf16] {
             let kernel = |x: &[Tensor<1>]| case.kernel(x, precision);
             assert_same_on_threads(&format!("{case:?}"), &kernel, &case.operands());
@@ -143,15 +152,17 @@ fn convolution_is_the_same_on_any_number_of_threads() {
 
 #[test]
 fn convolution_of_an_image_does_not_depend_on_its_batch() {
-    let case = |batch| case([batch, 6, 8, 8], 20, 3, 1, [1, 1]);
-    let operands = case(5).operands();
-    let (all, _) = derive(&|x| case(5).kernel(x, Precision::F32), &operands);
-    let one = operands[0].len() / 5;
-    for i in 0..5 {
-        let mut operands = operands.clone();
-        operands[0] = operands[0][i * one..][..one].to_vec();
-        let (single, _) = derive(&|x| case(1).kernel(x, Precision::F32), &operands);
-        assert_eq!(single, all[i * single.len()..][..single.len()], "image {i}");
+    for channels in [6, 30] {
+        let case = |batch| case([batch, channels, 8, 8], 24, 3, 1, [1, 1]);
+        let operands = case(5).operands();
+        let (all, _) = derive(&|x| case(5).kernel(x, Precision::F32), &operands);
+        let one = operands[0].len() / 5;
+        for i in 0..5 {
+            let mut operands = operands.clone();
+            operands[0] = operands[0][i * one..][..one].to_vec();
+            let (single, _) = derive(&|x| case(1).kernel(x, Precision::F32), &operands);
+            assert_eq!(single, all[i * single.len()..][..single.len()], "image {i}");
+        }
     }
 }
 
