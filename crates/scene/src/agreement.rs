@@ -1,5 +1,5 @@
 //! What some of the cameras see of a field, and so which places none of them sees, and how well a mesh agrees with the
-//! field it was taken from: silhouettes and depths. Leaves out colour.
+//! field it was taken from: silhouettes and depths. Leaves out colours, which `recolor` compares.
 
 use dreamsmith_base::{Camera, CameraError, Mesh};
 use glam::Vec3;
@@ -23,12 +23,16 @@ const MOST: f32 = 0.1;
 /// What a field shows to some cameras.
 pub struct Sights {
     half_side: f32,
-    sights: Vec<Sight>,
+    pub(crate) sights: Vec<Sight>,
 }
 
 /// What a field shows to one camera.
-struct Sight {
-    camera: Camera,
+pub(crate) struct Sight {
+    pub(crate) camera: Camera,
+    /// sRGB `[H W, 3]`.
+    pub(crate) color: Vec<[f32; 3]>,
+    /// `[H W]`.
+    pub(crate) opacity: Vec<f32>,
     /// The distance of what hides more than half of the light `[H W]`.
     depth: Vec<Option<f32>>,
     /// The distance behind which hardly anything is seen `[H W]`.
@@ -61,8 +65,13 @@ impl Sights {
             let frame = render(model, &camera, Extent::Color);
             let there = frame.opacity.iter().zip(frame.depth);
             let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(depth));
-            let (depth, end) = (depth.collect(), frame.end);
-            Ok(Sight { camera, depth, end })
+            Ok(Sight {
+                camera,
+                depth: depth.collect(),
+                color: frame.color,
+                opacity: frame.opacity,
+                end: frame.end,
+            })
         });
         Ok(Self {
             half_side: model.cube.half_side,

@@ -1,6 +1,6 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
 //! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
-//! Each vertex or texel has the colour that is seen from straight above.
+//! Each vertex or texel has the colour that is seen from straight above; texels are then corrected by pictures.
 
 use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};
 use dreamsmith_base::{Camera, CameraError, Mesh, MeshError};
@@ -8,9 +8,10 @@ use glam::{Affine3A, Vec3};
 use rayon::prelude::*;
 
 use crate::agreement::{Agreement, Sights};
-use crate::bake::{BakeError, Place, bake};
+use crate::bake::{BakeError, Place, Texels};
 use crate::model::{Model, Sampling};
 use crate::raster::RasterError;
+use crate::recolor::corrected;
 use crate::surface::{
     Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, unwrap,
     without_dust,
@@ -154,9 +155,9 @@ pub fn extract(
     let mut mesh = spread_colors(mesh, shown)?;
     let agreement = sights.agreement(&mesh)?;
     if let Paint::Texture(side) = spec.paint {
-        mesh = bake(unwrap(mesh, side)?, side, &|places| {
-            texel_colors(model, (&sights, 0.5 * margin), reach, places)
-        })?;
+        let texels = Texels::new(unwrap(mesh, side)?, side);
+        let colors = texel_colors(model, (&sights, 0.5 * margin), reach, texels.places());
+        mesh = corrected(&texels, colors, &sights)?;
     }
     Ok(Extracted {
         agreement,

@@ -23,6 +23,7 @@ pub mod occupancy;
 pub mod positional_field;
 pub mod raster;
 pub mod ray;
+mod recolor;
 pub mod reconstruct;
 pub mod reconstruct_error;
 pub mod render;
