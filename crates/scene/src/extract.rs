@@ -134,8 +134,19 @@ pub fn extract(
         .iter()
         .copied()
         .fold(0.0, f32::max);
-    let volume = volume.filled(is_hidden, 1.0).smoothed();
-    let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec, most)?;
+    let volume = volume.filled(is_hidden, 1.0);
+    let smoothed = volume.smoothed();
+    let (surface, level) = best_surface(model, (&smoothed, &sights), cameras, spec, most)?;
+    let cube = &model.cube;
+    let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
+    let volume = sights
+        .completed(&volume, &to_world(model, surface), (to_cube, 1.0))?
+        .smoothed();
+    let spec_at_level = ExtractSpec {
+        level: Level::Opacity(level),
+        ..*spec
+    };
+    let (surface, _) = best_surface(model, (&volume, &sights), cameras, &spec_at_level, most)?;
     let mut parts = decimate(surface, spec.faces)?.into_parts();
     let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));
     let normals = parts.verts.iter().map(outward);

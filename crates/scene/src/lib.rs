@@ -17,6 +17,7 @@ pub mod lighting;
 pub mod look;
 pub mod march;
 pub mod metrics;
+mod missed;
 pub mod model;
 pub mod normals;
 pub mod occupancy;
