@@ -14,9 +14,10 @@ use dreamsmith_scene::viewpoint::orbit;
 
 use crate::error::LiftError;
 
-/// Views that tell how well mesh and field agree, and their pixels.
-const VIEWS: u32 = 24;
-const SIDE: u32 = 96;
+/// Views that the mesh and its colours come from, and their pixels.
+const LEARNT: (u32, u32) = (48, 128);
+/// Views between these that tell how well mesh and field agree, and their pixels.
+const HELD_OUT: (u32, u32) = (24, 96);
 /// Degrees from one to the next: they never come to the same side.
 const TURN: f32 = 137.508;
 /// Degrees, from the lowest view to the highest.
@@ -34,7 +35,7 @@ pub struct Exported {
     pub level: f32,
     /// Of silhouettes and depths.
     pub agreement: Agreement,
-    /// Of its colours and the field's, where both are, in dB.
+    /// Of its colours and the field's, where both are, in dB, as other cameras see them than those it was made with.
     pub psnr: f64,
 }
 
@@ -51,21 +52,25 @@ pub fn camera(azimuth: f32, elevation: f32, side: u32) -> Result<Camera, CameraE
 
 /// Writes the object of `model` to `path`, as its ending says: GLB, OBJ or PLY.
 pub fn export(model: &Model, spec: &ExtractSpec, path: &Path) -> Result<Exported, LiftError> {
-    let views = (0..VIEWS).map(|i| {
-        let [low, high] = ELEVATIONS;
-        let elevation = low + (high - low) * i as f32 / (VIEWS - 1) as f32;
-        camera(i as f32 * TURN, elevation, SIDE)
-    });
-    let cameras = views.collect::<Result<Vec<Camera>, _>>()?;
-    let found = extract(model, &cameras, spec)?;
+    let found = extract(model, &cameras(0.0, LEARNT)?, spec)?;
     write_mesh(path, &found.mesh)?;
     let mesh = read_mesh(path, &MeshLimits::default())?.mesh;
     Ok(Exported {
-        psnr: psnr(model, &mesh, &cameras)?,
+        psnr: psnr(model, &mesh, &cameras(0.5 * TURN, HELD_OUT)?)?,
         mesh,
         level: found.level,
         agreement: found.agreement,
     })
+}
+
+/// Cameras on a spiral upwards that begins at `azimuth`, in degrees: how many, and their pixels.
+fn cameras(azimuth: f32, (n_views, side): (u32, u32)) -> Result<Vec<Camera>, CameraError> {
+    let [low, high] = ELEVATIONS;
+    let view = |i: u32| {
+        let elevation = low + (high - low) * i as f32 / (n_views - 1) as f32;
+        camera(azimuth + i as f32 * TURN, elevation, side)
+    };
+    (0..n_views).map(view).collect()
 }
 
 /// How alike the colours of field and mesh are, in pixels that both fill.

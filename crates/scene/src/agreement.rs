@@ -1,5 +1,5 @@
 //! What some of the cameras see of a field, and so which places none of them sees, and how well a mesh agrees with the
-//! field it was taken from: silhouettes and depths. Leaves out colour.
+//! field it was taken from: silhouettes and depths. Leaves out colours, which `recolor` compares.
 
 use dreamsmith_base::{Camera, CameraError, Mesh};
 use glam::Vec3;
@@ -22,15 +22,19 @@ const MOST: f32 = 0.1;
 
 /// What a field shows to some cameras.
 pub struct Sights {
-    half_side: f32,
-    sights: Vec<Sight>,
+    pub(crate) half_side: f32,
+    pub(crate) sights: Vec<Sight>,
 }
 
 /// What a field shows to one camera.
-struct Sight {
-    camera: Camera,
+pub(crate) struct Sight {
+    pub(crate) camera: Camera,
+    /// sRGB `[H W, 3]`.
+    pub(crate) color: Vec<[f32; 3]>,
+    /// `[H W]`.
+    pub(crate) opacity: Vec<f32>,
     /// The distance of what hides more than half of the light `[H W]`.
-    depth: Vec<Option<f32>>,
+    pub(crate) depth: Vec<Option<f32>>,
     /// The distance behind which hardly anything is seen `[H W]`.
     end: Vec<f32>,
 }
@@ -61,8 +65,13 @@ impl Sights {
             let frame = render(model, &camera, Extent::Color);
             let there = frame.opacity.iter().zip(frame.depth);
             let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(depth));
-            let (depth, end) = (depth.collect(), frame.end);
-            Ok(Sight { camera, depth, end })
+            Ok(Sight {
+                camera,
+                depth: depth.collect(),
+                color: frame.color,
+                opacity: frame.opacity,
+                end: frame.end,
+            })
         });
         Ok(Self {
             half_side: model.cube.half_side,
@@ -136,16 +145,22 @@ impl Sight {
         })
     }
 
-    fn counts(&self, surface: &Surface, most: f32) -> Result<Counts, RasterError> {
+    /// The distance at which each pixel shows the mesh `[H W]`.
+    pub(crate) fn distances(&self, surface: &Surface) -> Result<Vec<Option<f32>>, RasterError> {
         let found = fragments(surface, &self.camera)?;
         let width = found.size[0] as usize;
         let forwards: Vec3 = self.camera.direction();
+        let depths = found.depth.iter().zip(&found.face_id).enumerate();
+        let distance = |(i, (depth, face)): (usize, (&f32, &u32))| {
+            let (x, y) = ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5);
+            (*face != u32::MAX).then(|| depth / self.camera.ray(x, y).dir.dot(forwards))
+        };
+        Ok(depths.map(distance).collect())
+    }
+
+    fn counts(&self, surface: &Surface, most: f32) -> Result<Counts, RasterError> {
         let mut counts = Counts::default();
-        for (i, field) in self.depth.iter().enumerate() {
-            let mesh = (found.face_id[i] != u32::MAX).then(|| {
-                let (x, y) = ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5);
-                found.depth[i] / self.camera.ray(x, y).dir.dot(forwards)
-            });
+        for (field, mesh) in self.depth.iter().zip(self.distances(surface)?) {
             counts.either += usize::from(field.is_some() || mesh.is_some());
             if let (Some(field), Some(mesh)) = (field, mesh) {
                 counts.both += 1;

@@ -1,4 +1,4 @@
-//! Colours of a surface in a texture: each texel is asked where it lies on the mesh, and what lies around the charts is
+//! Colours of a surface in a texture: each texel knows where it lies on the mesh, and what lies around the charts is
 //! filled from them, so that no seam is seen. Leaves out anything but colour.
 
 use std::sync::Arc;
@@ -39,56 +39,80 @@ pub struct Place {
     pub color: Vec3,
 }
 
-/// `mesh`, which has normals, colours and coordinates without overlaps, with a square texture of `side` texels instead of
-/// its colours: what `colors` says of places, sRGB.
-pub fn bake(
+/// A mesh whose texture is still to be painted.
+pub struct Texels {
     mesh: Mesh,
     side: u32,
-    colors: &dyn Fn(&[Place]) -> Vec<[f32; 3]>,
-) -> Result<Mesh, BakeError> {
-    let n = side as usize;
-    let (mut texels, mut places) = (vec![], vec![]);
-    let mut is_known = vec![false; n * n];
-    for face in mesh.faces() {
-        let at = face.map(|i| i as usize);
-        let corners = at.map(|i| Vec2::from(mesh.uvs()[i]) * side as f32);
-        for (x, y, shares) in texels_inside(corners, [n; 2], OUTSIDE) {
-            if std::mem::replace(&mut is_known[y * n + x], true) {
-                continue;
+    /// The numbers of the texels that lie on the mesh, and where that is.
+    texels: Vec<usize>,
+    places: Vec<Place>,
+    is_known: Vec<bool>,
+}
+
+impl Texels {
+    /// Those of a square texture of `side` texels for `mesh`, which has normals, colours and coordinates without overlaps.
+    pub fn new(mesh: Mesh, side: u32) -> Self {
+        let n = side as usize;
+        let (mut texels, mut places) = (vec![], vec![]);
+        let mut is_known = vec![false; n * n];
+        for face in mesh.faces() {
+            let at = face.map(|i| i as usize);
+            let corners = at.map(|i| Vec2::from(mesh.uvs()[i]) * side as f32);
+            for (x, y, shares) in texels_inside(corners, [n; 2], OUTSIDE) {
+                if std::mem::replace(&mut is_known[y * n + x], true) {
+                    continue;
+                }
+                let between = |values: &[[f32; 3]]| -> Vec3 {
+                    let corners = at.iter().zip(shares.to_array());
+                    corners
+                        .map(|(i, share)| share * Vec3::from(values[*i]))
+                        .sum()
+                };
+                texels.push(y * n + x);
+                places.push(Place {
+                    point: between(mesh.verts()),
+                    normal: between(mesh.normals()).normalize_or(Vec3::Y),
+                    color: between(mesh.colors()),
+                });
             }
-            let between = |values: &[[f32; 3]]| -> Vec3 {
-                let corners = at.iter().zip(shares.to_array());
-                corners
-                    .map(|(i, share)| share * Vec3::from(values[*i]))
-                    .sum()
-            };
-            texels.push(y * n + x);
-            places.push(Place {
-                point: between(mesh.verts()),
-                normal: between(mesh.normals()).normalize_or(Vec3::Y),
-                color: between(mesh.colors()),
-            });
+        }
+        Self {
+            mesh,
+            side,
+            texels,
+            places,
+            is_known,
         }
     }
-    let mut picture = vec![[0.0; 3]; n * n];
-    for (texel, color) in texels.iter().zip(colors(&places)) {
-        picture[*texel] = color;
+
+    /// Where the texels lie that lie on the mesh.
+    pub fn places(&self) -> &[Place] {
+        &self.places
     }
-    fill(&mut picture, is_known, n);
-    let byte = |x: f32| (255.0 * x).round() as u8;
-    let bytes = picture
-        .iter()
-        .flat_map(|[r, g, b]| [byte(*r), byte(*g), byte(*b), 255]);
-    let texture = Arc::new(Rgba::new(side, side, bytes.collect())?);
-    let mut parts = mesh.into_parts();
-    parts.colors = vec![];
-    parts.face_materials = vec![];
-    parts.materials = vec![Material {
-        name: "baked".into(),
-        texture: Some(texture),
-        ..Material::default()
-    }];
-    Ok(parts.build()?)
+
+    /// The mesh with a texture instead of its colours: `colors` of the places, sRGB.
+    pub fn painted(&self, colors: &[[f32; 3]]) -> Result<Mesh, BakeError> {
+        let n = self.side as usize;
+        let mut picture = vec![[0.0; 3]; n * n];
+        for (texel, color) in self.texels.iter().zip(colors) {
+            picture[*texel] = *color;
+        }
+        fill(&mut picture, self.is_known.clone(), n);
+        let byte = |x: f32| (255.0 * x).round() as u8;
+        let bytes = picture
+            .iter()
+            .flat_map(|[r, g, b]| [byte(*r), byte(*g), byte(*b), 255]);
+        let texture = Arc::new(Rgba::new(self.side, self.side, bytes.collect())?);
+        let mut parts = self.mesh.clone().into_parts();
+        parts.colors = vec![];
+        parts.face_materials = vec![];
+        parts.materials = vec![Material {
+            name: "baked".into(),
+            texture: Some(texture),
+            ..Material::default()
+        }];
+        Ok(parts.build()?)
+    }
 }
 
 /// Gives unknown texels the mean of their known neighbours, ring by ring, and the rest the mean of all.

@@ -1,6 +1,6 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
 //! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
-//! Each vertex or texel has the colour that is seen from straight above.
+//! Each vertex or texel has the colour that is seen from straight above; texels are then corrected by pictures.
 
 use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};
 use dreamsmith_base::{Camera, CameraError, Mesh, MeshError};
@@ -8,9 +8,10 @@ use glam::{Affine3A, Vec3};
 use rayon::prelude::*;
 
 use crate::agreement::{Agreement, Sights};
-use crate::bake::{BakeError, Place, bake};
+use crate::bake::{BakeError, Place, Texels};
 use crate::model::{Model, Sampling};
 use crate::raster::RasterError;
+use crate::recolor::corrected;
 use crate::surface::{
     Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, unwrap,
     without_dust,
@@ -133,8 +134,19 @@ pub fn extract(
         .iter()
         .copied()
         .fold(0.0, f32::max);
-    let volume = volume.filled(is_hidden, 1.0).smoothed();
-    let (surface, level) = best_surface(model, (&volume, &sights), cameras, spec, most)?;
+    let volume = volume.filled(is_hidden, 1.0);
+    let smoothed = volume.smoothed();
+    let (surface, level) = best_surface(model, (&smoothed, &sights), cameras, spec, most)?;
+    let cube = &model.cube;
+    let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
+    let volume = sights
+        .completed(&volume, &to_world(model, surface), (to_cube, 1.0))?
+        .smoothed();
+    let spec_at_level = ExtractSpec {
+        level: Level::Opacity(level),
+        ..*spec
+    };
+    let (surface, _) = best_surface(model, (&volume, &sights), cameras, &spec_at_level, most)?;
     let mut parts = decimate(surface, spec.faces)?.into_parts();
     let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));
     let normals = parts.verts.iter().map(outward);
@@ -154,9 +166,9 @@ pub fn extract(
     let mut mesh = spread_colors(mesh, shown)?;
     let agreement = sights.agreement(&mesh)?;
     if let Paint::Texture(side) = spec.paint {
-        mesh = bake(unwrap(mesh, side)?, side, &|places| {
-            texel_colors(model, (&sights, 0.5 * margin), reach, places)
-        })?;
+        let texels = Texels::new(unwrap(mesh, side)?, side);
+        let colors = texel_colors(model, (&sights, 0.5 * margin), reach, texels.places());
+        mesh = corrected(&texels, colors, &sights)?;
     }
     Ok(Extracted {
         agreement,

@@ -75,7 +75,7 @@ impl Lattice {
     }
 
     /// The number of the lattice's point next to a point of the box.
-    pub(super) fn nearest(&self, point: Vec3) -> Option<usize> {
+    pub(crate) fn nearest(&self, point: Vec3) -> Option<usize> {
         let is_in_box = point.cmpge(self.low).all() && point.cmple(self.high).all();
         let UVec3 { x, y, z } = self.place(point).round().as_uvec3();
         let side = self.side();

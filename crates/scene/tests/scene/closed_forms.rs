@@ -7,7 +7,7 @@ use dreamsmith_scene::model::Sampling;
 use dreamsmith_scene::render::{Extent, Frame, render};
 use glam::Vec3;
 
-use crate::known_field::{COLOR, Known, everywhere};
+use crate::known_field::{COLOR, Known, everywhere, plain};
 
 /// What a camera 4 in front of the box sees of `field`; `sampling` as given.
 fn look(field: Known, sampling: Sampling) -> Result<Frame, Box<dyn Error>> {
@@ -28,6 +28,7 @@ fn a_slab_lets_through_what_beer_and_lambert_say() -> Result<(), Box<dyn Error>>
     let slab = Known {
         density: |p| if p.z.abs() < 0.3 { 3.0 } else { 0.0 },
         slope: |p| Vec3::new(0.0, 0.0, -p.z),
+        color: plain,
     };
     let frame = look(slab, everywhere(4096))?;
     let left = (-density * thick).exp();
@@ -49,6 +50,7 @@ fn blob() -> Known {
     Known {
         density: |p| 4.0 * (-p.length_squared() / (2.0 * 0.2 * 0.2)).exp(),
         slope: |p| -p * (4.0 / 0.04 * (-p.length_squared() / (2.0 * 0.2 * 0.2)).exp()),
+        color: plain,
     }
 }
 
@@ -102,6 +104,7 @@ fn nothing_is_the_background() -> Result<(), Box<dyn Error>> {
     let nothing = Known {
         density: |_| 0.0,
         slope: |_| Vec3::ZERO,
+        color: plain,
     };
     let frame = look(nothing, everywhere(64))?;
     assert!(frame.color.iter().all(|color| *color == [1.0; 3]));

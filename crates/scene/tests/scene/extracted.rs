@@ -3,12 +3,16 @@
 use std::error::Error;
 use std::f64::consts::PI;
 
-use dreamsmith_base::{Camera, Lens, Radians};
+use dreamsmith_base::color::linear_to_srgb;
+use dreamsmith_base::{Camera, Lens, Mesh, Radians};
 use dreamsmith_scene::extract::{ExtractError, ExtractSpec, Level, Paint, extract};
+use dreamsmith_scene::model::Model;
+use dreamsmith_scene::raster::{self, Light, Shading, Surface};
+use dreamsmith_scene::render::{Extent, render};
 use dreamsmith_scene::surface::Topology;
 use glam::Vec3;
 
-use crate::known_field::{COLOR, Known, everywhere};
+use crate::known_field::{COLOR, Known, everywhere, plain};
 
 const CELLS: ExtractSpec = ExtractSpec {
     cells: 64,
@@ -39,6 +43,7 @@ fn shell() -> Known {
             }
         },
         slope: |_| Vec3::ZERO,
+        color: plain,
     }
 }
 
@@ -81,6 +86,101 @@ fn a_texture_has_the_colour_of_the_field() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A ball with a wavy pattern, in a haze of another colour that reaches farther than what is asked for the colour of a
+/// point of the surface.
+fn ball_in_haze() -> Known {
+    Known {
+        density: |p| match p.length() {
+            r if r < 0.5 => 300.0,
+            r if r < 0.9 => 1.0,
+            _ => 0.0,
+        },
+        slope: |_| Vec3::ZERO,
+        color: |p| match p.length() < 0.5 {
+            true => [
+                0.5 + 0.3 * (9.0 * p.x).sin(),
+                0.5,
+                0.5 + 0.3 * (9.0 * p.y).cos(),
+            ],
+            false => [0.9, 0.1, 0.1],
+        },
+    }
+}
+
+/// The mean square of how far colours of `mesh` are from those of `model`, to cameras that did not help to make it.
+fn fault(model: &Model, mesh: &Mesh) -> Result<f32, Box<dyn Error>> {
+    let surface = Surface::new(mesh, Shading::default());
+    let (mut sum, mut n) = (0.0, 0.0);
+    for camera in around(0.5, 9)? {
+        let field = render(model, &camera, Extent::Color);
+        let drawn = raster::render(&surface, &camera, &Light::at(camera.position()))?;
+        for (i, color) in field.color.iter().enumerate() {
+            if field.opacity[i] > 0.99 && drawn.mask[i] == 1.0 {
+                let own = Vec3::from_array(drawn.albedo[i].map(linear_to_srgb));
+                sum += own.distance_squared(Vec3::from(*color)) / 3.0;
+                n += 1.0;
+            }
+        }
+    }
+    assert!(n > 2000.0, "{n}");
+    Ok(sum / n)
+}
+
+/// Cameras around the middle, the first of them so many steps away from the front.
+fn around(first: f32, n: usize) -> Result<Vec<Camera>, Box<dyn Error>> {
+    let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
+    let camera = |i: usize| {
+        let elevation = [0.0, 0.6, -0.6, 1.2, -1.2][i % 5];
+        Camera::orbit(
+            Radians(0.7 * (first + i as f32)),
+            Radians(elevation),
+            7.0,
+            lens,
+        )
+    };
+    Ok((0..n).map(camera).collect::<Result<_, _>>()?)
+}
+
+/// The faults of a mesh with point colours and of one with a texture.
+fn faults(field: Known) -> Result<[f32; 2], Box<dyn Error>> {
+    let model = field.model(everywhere(256))?;
+    let spec = ExtractSpec {
+        level: Level::Opacity(0.5),
+        faces: 20_000,
+        ..CELLS
+    };
+    let mut faults = [0.0; 2];
+    for (fault_of, paint) in faults
+        .iter_mut()
+        .zip([Paint::Vertices, Paint::Texture(512)])
+    {
+        let found = extract(&model, &around(0.0, 45)?, &ExtractSpec { paint, ..spec })?;
+        *fault_of = fault(&model, &found.mesh)?;
+    }
+    Ok(faults)
+}
+
+#[test]
+fn a_texture_looks_like_the_field_through_its_haze() -> Result<(), Box<dyn Error>> {
+    let [points, pictures] = faults(ball_in_haze())?;
+    // The haze takes a third of the light, more at the rim: only that part of its colour is not that of a texture.
+    assert!(pictures < 0.2 * points, "{points} {pictures}");
+    Ok(())
+}
+
+#[test]
+fn a_texture_that_is_right_stays_so() -> Result<(), Box<dyn Error>> {
+    let clear = Known {
+        density: |p| if p.length() < 0.5 { 300.0 } else { 0.0 },
+        ..ball_in_haze()
+    };
+    let [points, pictures] = faults(clear)?;
+    assert!(pictures <= points, "{points} {pictures}");
+    // 33 dB: the pattern lies a little off where a cell of the mesh does.
+    assert!(pictures < 5e-4, "{pictures}");
+    Ok(())
+}
+
 #[test]
 fn what_no_camera_sees_is_solid() -> Result<(), Box<dyn Error>> {
     // A bowl upside down, into which no camera looks from above.
@@ -90,6 +190,7 @@ fn what_no_camera_sees_is_solid() -> Result<(), Box<dyn Error>> {
             false => 0.0,
         },
         slope: |_| Vec3::ZERO,
+        color: plain,
     };
     let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
     let above = |i| Camera::orbit(Radians(0.8 * i as f32), Radians(0.3), 7.0, lens);
@@ -109,18 +210,14 @@ fn haze_has_its_surface_where_it_was_asked_for() -> Result<(), Box<dyn Error>> {
         let field = Known {
             density: |p| 20.0 * (1.0 - p.length()).max(0.0),
             slope: |_| Vec3::ZERO,
+            color: plain,
         };
         let spec = ExtractSpec {
             level: Level::Opacity(level),
             ..CELLS
         };
         // From all sides: what none sees counts as solid.
-        let lens = Lens::from_fov_x(Radians(0.7), [64, 64])?;
-        let camera = |i: i32| {
-            let elevation = [0.0, 0.6, -0.6, 1.2, -1.2][i as usize % 5];
-            Camera::orbit(Radians(0.7 * i as f32), Radians(elevation), 7.0, lens)
-        };
-        let cameras = (0..45).map(camera).collect::<Result<Vec<_>, _>>()?;
+        let cameras = around(0.0, 45)?;
         extract(&field.model(everywhere(64))?, &cameras, &spec).map_err(Box::<dyn Error>::from)
     };
     // 1 - exp(-density / 32) is 0.2 at the density 7.14: at the radius 0.643 of the box.

@@ -11,13 +11,19 @@ use dreamsmith_scene::samples::Samples;
 use dreamsmith_scene::spec::MarchSpec;
 use glam::Vec3;
 
-/// A density in closed form, of one colour.
+/// Density and colour in closed form.
 pub struct Known {
     pub density: fn(Vec3) -> f32,
     pub slope: fn(Vec3) -> Vec3,
+    pub color: fn(Vec3) -> [f32; 3],
 }
 
 pub const COLOR: [f32; 3] = [0.25, 0.5, 0.75];
+
+/// Everywhere the same.
+pub fn plain(_: Vec3) -> [f32; 3] {
+    COLOR
+}
 
 impl Field for Known {
     fn geometry(&self, points: &[[f32; 3]]) -> Geometry {
@@ -29,8 +35,9 @@ impl Field for Known {
     }
 
     fn appearance(&self, samples: &Samples, _: &Geometry) -> Appearance {
+        let points = samples.points.iter();
         Appearance {
-            color: COLOR.repeat(samples.len()),
+            color: points.flat_map(|p| (self.color)(Vec3::from(*p))).collect(),
             saved: vec![],
         }
     }

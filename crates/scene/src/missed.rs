@@ -1,0 +1,75 @@
+//! What a mesh misses of its field: thin parts, which are solid to rays but not to single cells, and hollows that no picture
+//! shows. Found where several cameras see the field and not the mesh; leaves out rims, which differ by parts of a pixel.
+
+use dreamsmith_base::Mesh;
+use glam::Vec3;
+use rayon::prelude::*;
+
+use crate::agreement::{Sight, Sights};
+use crate::raster::{RasterError, Shading, Surface};
+use crate::surface::{Lattice, Volume};
+
+/// Cameras that must see the same.
+const AGREEING: u8 = 3;
+/// The mesh misses what is seen so many cells before it.
+const MARGIN: f32 = 2.0;
+
+impl Sights {
+    /// `volume` with the value `filling` around what cameras see, and not on `mesh`. Both are of the field's cube, which
+    /// `to_cube` and `to_world` lead to and from; `mesh` is of the world.
+    pub(crate) fn completed(
+        &self,
+        volume: &Volume,
+        mesh: &Mesh,
+        (to_cube, filling): (impl Fn(Vec3) -> Vec3 + Sync, f32),
+    ) -> Result<Volume, RasterError> {
+        let lattice = volume.lattice();
+        let margin = MARGIN * lattice.cell_size().x * self.half_side;
+        let surface = Surface::new(mesh, Shading::Flat);
+        let missed = self.sights.par_iter().map(|sight| {
+            let points = sight.missed(&surface, margin)?.into_iter();
+            let cells = points.flat_map(|point| around(lattice, to_cube(point)));
+            let mut cells: Vec<usize> = cells.collect();
+            cells.sort_unstable();
+            cells.dedup();
+            Ok(cells)
+        });
+        let mut votes = vec![0u8; lattice.n_points()];
+        for cell in missed.collect::<Result<Vec<_>, RasterError>>()?.concat() {
+            votes[cell] = votes[cell].saturating_add(1);
+        }
+        let is_missed = |point| match lattice.nearest(point) {
+            Some(i) => votes[i] >= AGREEING,
+            None => false,
+        };
+        Ok(volume.filled(is_missed, filling))
+    }
+}
+
+impl Sight {
+    /// Points of the world where the field is seen, and the mesh not within `margin` behind, nor beside.
+    fn missed(&self, surface: &Surface, margin: f32) -> Result<Vec<Vec3>, RasterError> {
+        let mesh = self.distances(surface)?;
+        let [width, height] = self.camera.lens().size().map(|side| side as usize);
+        let misses =
+            |pixel: usize, field: f32| mesh[pixel].is_none_or(|mesh| mesh > field + margin);
+        let seen = self.depth.iter().enumerate();
+        let points = seen.filter_map(|(pixel, field)| {
+            let (field, x, y) = ((*field)?, pixel % width, pixel / width);
+            let beside = (y.saturating_sub(1)..height.min(y + 2))
+                .flat_map(|y| (x.saturating_sub(1)..width.min(x + 2)).map(move |x| y * width + x));
+            let all = beside.into_iter().all(|pixel| misses(pixel, field));
+            let ray = self.camera.ray(x as f32 + 0.5, y as f32 + 0.5);
+            all.then(|| ray.origin + field * ray.dir)
+        });
+        Ok(points.collect())
+    }
+}
+
+/// The point of `lattice` nearest to `point`, and those next to it.
+fn around(lattice: &Lattice, point: Vec3) -> Vec<usize> {
+    let cell = lattice.cell_size();
+    let step = |i: usize| Vec3::new((i % 3) as f32, (i / 3 % 3) as f32, (i / 9) as f32) - 1.0;
+    let points = (0..27).map(|i| point + step(i) * cell);
+    points.filter_map(|point| lattice.nearest(point)).collect()
+}
