@@ -70,7 +70,11 @@ struct Summary {
 
 impl Summary {
     fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
-        let views = |row: &Row| (0..AROUND as usize).map(|i| i < row.told).collect::<Vec<_>>();
+        let views = |row: &Row| {
+            (0..AROUND as usize)
+                .map(|i| i < row.told)
+                .collect::<Vec<_>>()
+        };
         let share = |is: &dyn Fn(&Row) -> bool| Share::of(rows.clone().map(is)).into();
         Self {
             objects: rows.clone().count(),
@@ -174,7 +178,10 @@ fn told(odds: &[&[f32]]) -> usize {
         let off = 360.0 * (found - i as f32 / AROUND as f32);
         ((off + 180.0).rem_euclid(360.0) - 180.0).abs() <= AHEAD_WITHIN
     };
-    odds.iter().enumerate().filter(|view| is_told(*view)).count()
+    odds.iter()
+        .enumerate()
+        .filter(|view| is_told(*view))
+        .count()
 }
 
 /// The names of which at least half of the objects have a single front that lies ahead.

@@ -210,7 +210,10 @@ fn a_compass_tells_sides_of_what_it_is_told() -> Outcome {
     for (thing, front) in [("a blue chair", 0), ("lamp", 1)] {
         let odds = bearings.odds(&drawn, thing)?;
         let fronts: Vec<f32> = odds.chunks_exact(8).map(front_odds).collect();
-        assert!(fronts[front] > 0.9 && fronts[1 - front] < 0.1, "{thing}: {fronts:?}");
+        assert!(
+            fronts[front] > 0.9 && fronts[1 - front] < 0.1,
+            "{thing}: {fronts:?}"
+        );
         // Left and right are treated alike.
         for odds in odds.chunks_exact(8) {
             assert!((1..4).all(|i| odds[i] == odds[8 - i]));

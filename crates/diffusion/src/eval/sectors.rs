@@ -35,7 +35,10 @@ pub fn front_odds(odds: &[f32]) -> f32 {
         let high = (middle + width / 2.0).min(FRONT_WITHIN);
         (high - low).max(0.0) / width
     };
-    odds.iter().enumerate().map(|(i, odds)| share(i) * odds).sum()
+    odds.iter()
+        .enumerate()
+        .map(|(i, odds)| share(i) * odds)
+        .sum()
 }
 
 /// What comes around the circle.
@@ -113,19 +116,28 @@ mod tests {
             odds[sector] = 1.0;
             front_odds(&odds)
         };
-        assert_eq!([0, 1, 11, 2, 10, 6].map(only), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            [0, 1, 11, 2, 10, 6].map(only),
+            [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+        );
     }
 
     #[test]
     fn azimuths_lie_in_sectors_and_between_their_middles() {
         let found = [0.0, 14.0, 16.0, -14.0, -16.0, 359.0, 180.0, 540.0];
-        assert_eq!(found.map(|azimuth| sector_of(azimuth, 12)), [0, 0, 1, 0, 11, 0, 6, 6]);
+        assert_eq!(
+            found.map(|azimuth| sector_of(azimuth, 12)),
+            [0, 0, 1, 0, 11, 0, 6, 6]
+        );
         for azimuth in [0.0, 10.0, 45.0, 344.0, 359.9, -75.0] {
             let shares = spread_over_sectors(azimuth, 12);
-            let [x, y] = shares.iter().enumerate().fold([0.0; 2], |[x, y], (i, share)| {
-                let (sin, cos) = (TAU * i as f32 / 12.0).sin_cos();
-                [x + share * cos, y + share * sin]
-            });
+            let [x, y] = shares
+                .iter()
+                .enumerate()
+                .fold([0.0; 2], |[x, y], (i, share)| {
+                    let (sin, cos) = (TAU * i as f32 / 12.0).sin_cos();
+                    [x + share * cos, y + share * sin]
+                });
             let mean = y.atan2(x).to_degrees();
             let off = (mean - azimuth + 180.0).rem_euclid(360.0) - 180.0;
             // A chord between middles 30 degrees apart is off by 0.4 degrees at most.
