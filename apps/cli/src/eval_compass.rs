@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::write_atomic_bytes;
 use dreamsmith_data::{Library, Piece, open_libraries};
-use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, front_odds};
+use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness};
 use dreamsmith_scene::raster::{Channel, Shading, Surface};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -126,13 +126,13 @@ impl EvalCompass {
                 let name = tables.rules.name(piece);
                 let odds = compass.odds(&views?, &name)?;
                 let odds: Vec<&[f32]> = odds.chunks_exact(compass.n_sectors()).collect();
-                let of_front: Vec<f32> = odds.iter().map(|odds| front_odds(odds)).collect();
+                let of_views: Vec<f32> = odds.iter().map(|odds| frontness(odds)).collect();
                 rows.push(Row {
                     name,
                     model: format!("{}!{}", piece.library, piece.model),
                     held_out,
                     told: told(&odds),
-                    fronts: Fronts::around(&of_front),
+                    fronts: Fronts::around(&of_views),
                 });
             }
             bar.inc(some.len() as u64);

@@ -10,7 +10,7 @@ use clap::Args;
 use dreamsmith_base::{
     Image, MeshLimits, Purpose, Stream, read_limited, read_mesh, write_atomic_bytes,
 };
-use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, front_odds, nearest, without_color};
+use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness, nearest, without_color};
 use dreamsmith_lift::spec::DreamSpec;
 use dreamsmith_scene::raster::{Channel, Shading, Surface, render};
 use dreamsmith_scene::viewpoint::ViewpointSpec;
@@ -200,13 +200,10 @@ fn read_fronted(path: &Path) -> anyhow::Result<Fronted> {
 }
 
 /// The fronts of a thing in `views` of it.
-pub fn fronts(compass: &mut Bearings, views: &[Image], thing: &str) -> anyhow::Result<Fronts> {
+fn fronts(compass: &mut Bearings, views: &[Image], thing: &str) -> anyhow::Result<Fronts> {
     let odds = compass.odds(views, thing)?;
-    let of_front: Vec<f32> = odds
-        .chunks_exact(compass.n_sectors())
-        .map(front_odds)
-        .collect();
-    Ok(Fronts::around(&of_front))
+    let rows = odds.chunks_exact(compass.n_sectors());
+    Ok(Fronts::around(&rows.map(frontness).collect::<Vec<f32>>()))
 }
 
 /// Whether there is one front, which lies where the camera's words put it.

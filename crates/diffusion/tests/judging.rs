@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use dreamsmith_base::{Image, write_png};
 use dreamsmith_data::{CachePlace, Dataset, FolderOptions, ViewWord};
 use dreamsmith_diffusion::eval::{
-    Bearings, CompassSpec, CompassTrainer, Judge, Sentences, TowerSpec, TowerTrainer, front_odds,
+    Bearings, CompassSpec, CompassTrainer, Judge, Sentences, TowerSpec, TowerTrainer, frontness,
     nearest,
 };
 use dreamsmith_diffusion::optimizer::LearningRate;
@@ -209,9 +209,9 @@ fn a_compass_tells_sides_of_what_it_is_told() -> Outcome {
     // The colour is no part of what a thing is.
     for (thing, front) in [("a blue chair", 0), ("lamp", 1)] {
         let odds = bearings.odds(&drawn, thing)?;
-        let fronts: Vec<f32> = odds.chunks_exact(8).map(front_odds).collect();
+        let fronts: Vec<f32> = odds.chunks_exact(8).map(frontness).collect();
         assert!(
-            fronts[front] > 0.9 && fronts[1 - front] < 0.1,
+            fronts[front] > 0.9 && fronts[1 - front] < -0.9,
             "{thing}: {fronts:?}"
         );
         // Left and right are treated alike.

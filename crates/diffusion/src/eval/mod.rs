@@ -18,5 +18,5 @@ pub use interval::{Interval, Share};
 pub use judge::{Judge, Verdicts};
 pub use object_color::{color_in, object_color, without_color};
 pub use retrieval::nearest;
-pub use sectors::{Fronts, front_odds};
+pub use sectors::{Fronts, frontness};
 pub use tower::{Sentences, TowerReport, TowerSpec, TowerTrainer, VIEWS};

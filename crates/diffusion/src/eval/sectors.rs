@@ -4,8 +4,6 @@ use std::f32::consts::TAU;
 
 use serde::Serialize;
 
-/// Degrees to both sides of the front that a front view may be off, as `ViewWord::Front` says.
-const FRONT_WITHIN: f32 = 45.0;
 /// Waves that are told apart.
 const MOST_FRONTS: usize = 3;
 /// A weaker wave is none.
@@ -26,39 +24,35 @@ pub(crate) fn spread_over_sectors(azimuth: f32, n: usize) -> Vec<f32> {
     shares
 }
 
-/// How probable the odds `[n]` of sectors make a view from within 45 degrees of the front.
-pub fn front_odds(odds: &[f32]) -> f32 {
-    let width = 360.0 / odds.len() as f32;
-    let share = |sector: usize| {
-        let middle = (sector as f32 * width + 180.0).rem_euclid(360.0) - 180.0;
-        let low = (middle - width / 2.0).max(-FRONT_WITHIN);
-        let high = (middle + width / 2.0).min(FRONT_WITHIN);
-        (high - low).max(0.0) / width
-    };
+/// How far towards the front the odds `[n]` of sectors put a view, from -1 behind to 1: the mean cosine of its azimuth. Who
+/// takes fronts for backs as often as backs for fronts halves it but does not turn it round, which the odds of a front
+/// alone would: their echo behind makes two fronts of one. What looks the same from both sides is at 0.
+pub fn frontness(odds: &[f32]) -> f32 {
+    let cosine = |sector: usize| (TAU * sector as f32 / odds.len() as f32).cos();
     odds.iter()
         .enumerate()
-        .map(|(i, odds)| share(i) * odds)
+        .map(|(i, odds)| cosine(i) * odds)
         .sum()
 }
 
 /// What comes around the circle.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fronts {
-    /// How often a front does; 0 if its odds hardly change.
+    /// How often a front does; 0 if no view is more of one than others.
     pub count: usize,
     /// Where the front is, if there is one: the azimuth in degrees, in (-180, 180].
     pub facing: f32,
 }
 
 impl Fronts {
-    /// From the odds of a front in views evenly around a circle, the first from azimuth 0: the order of the strongest wave
-    /// in them. A sharp front (a cube of a cosine) whose echo behind has a fifth of its height already counts as two.
-    pub fn around(odds: &[f32]) -> Self {
-        let n = odds.len() as f32;
+    /// From the frontness of views evenly around a circle, the first from azimuth 0: the order of the strongest wave in
+    /// it. A sharp front (a cube of a cosine) whose echo behind has a fifth of its height already counts as two.
+    pub fn around(frontness: &[f32]) -> Self {
+        let n = frontness.len() as f32;
         let wave = |order: usize| -> [f32; 2] {
-            let turned = odds.iter().enumerate().map(|(i, odds)| {
+            let turned = frontness.iter().enumerate().map(|(i, front)| {
                 let (sin, cos) = (TAU * (order * i) as f32 / n).sin_cos();
-                [odds * cos, odds * sin]
+                [front * cos, front * sin]
             });
             turned.fold([0.0; 2], |[x, y], [cos, sin]| [x + cos, y + sin])
         };
@@ -105,21 +99,26 @@ mod tests {
     }
 
     #[test]
-    fn a_front_is_a_quarter_of_the_circle() {
-        for n in [4, 8, 12] {
-            let even = vec![1.0 / n as f32; n];
-            // Rounding of sums of numbers near 1.
-            assert!((front_odds(&even) - 0.25).abs() < 1e-6);
-        }
-        let only = |sector: usize| {
-            let mut odds = [0.0; 12];
-            odds[sector] = 1.0;
-            front_odds(&odds)
+    fn a_front_is_one_even_if_every_third_view_is_taken_for_its_opposite() {
+        let seen_as = |azimuth: usize, share: f32| {
+            let mut odds = [0.0; AROUND];
+            odds[azimuth % AROUND] += 1.0 - share;
+            odds[(azimuth + AROUND / 2) % AROUND] += share;
+            frontness(&odds)
         };
-        assert_eq!(
-            [0, 1, 11, 2, 10, 6].map(only),
-            [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
-        );
+        let fronts = |share| {
+            let views: Vec<f32> = (0..AROUND).map(|i| seen_as(i, share)).collect();
+            Fronts::around(&views)
+        };
+        assert_eq!(fronts(0.33).count, 1);
+        assert!(fronts(0.33).facing.abs() < 1e-3);
+        // A coin tells nothing.
+        assert_eq!(fronts(0.5).count, 0);
+        // A face on both sides.
+        let janus: Vec<f32> = (0..AROUND)
+            .map(|i| seen_as(if i.abs_diff(6) < 3 { i + 6 } else { i }, 0.1))
+            .collect();
+        assert_eq!(Fronts::around(&janus).count, 2);
     }
 
     #[test]
