@@ -1,5 +1,6 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
-//! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
+//! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field; what
+//! is seen and thinner is added.
 //! Each vertex or texel has the colour that is seen from straight above; texels are then corrected by pictures.
 
 use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};
@@ -140,7 +141,7 @@ pub fn extract(
     let cube = &model.cube;
     let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
     let volume = sights
-        .completed(&volume, &to_world(model, surface), (to_cube, 1.0))?
+        .completed(&volume, &to_world(model, surface), (to_cube, level))?
         .smoothed();
     let spec_at_level = ExtractSpec {
         level: Level::Opacity(level),

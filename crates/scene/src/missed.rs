@@ -10,18 +10,22 @@ use crate::raster::{RasterError, Shading, Surface};
 use crate::surface::{Lattice, Volume};
 
 /// Cameras that must see the same.
-const AGREEING: u8 = 3;
+const AGREEING: u8 = 2;
+/// What is missed is so many cells away from the mesh, or hangs together with what is: the rest is haze on its rims.
+const REACH: usize = 5;
+/// Pixels with less of the field show nothing.
+const VISIBLE: f32 = 0.3;
 /// The mesh misses what is seen so many cells before it.
-const MARGIN: f32 = 2.0;
+const MARGIN: f32 = 6.0;
 
 impl Sights {
-    /// `volume` with the value `filling` around what cameras see, and not on `mesh`. Both are of the field's cube, which
-    /// `to_cube` and `to_world` lead to and from; `mesh` is of the world.
+    /// `volume` with the value 1 around what cameras see, and not on `mesh`, its surface at `level`. `mesh` is of the world,
+    /// from which `to_cube` leads to the volume.
     pub(crate) fn completed(
         &self,
         volume: &Volume,
         mesh: &Mesh,
-        (to_cube, filling): (impl Fn(Vec3) -> Vec3 + Sync, f32),
+        (to_cube, level): (impl Fn(Vec3) -> Vec3 + Sync, f32),
     ) -> Result<Volume, RasterError> {
         let lattice = volume.lattice();
         let margin = MARGIN * lattice.cell_size().x * self.half_side;
@@ -38,11 +42,9 @@ impl Sights {
         for cell in missed.collect::<Result<Vec<_>, RasterError>>()?.concat() {
             votes[cell] = votes[cell].saturating_add(1);
         }
-        let is_missed = |point| match lattice.nearest(point) {
-            Some(i) => votes[i] >= AGREEING,
-            None => false,
-        };
-        Ok(volume.filled(is_missed, filling))
+        let far = far(volume, level, &votes);
+        let is_missed = |point| lattice.nearest(point).is_some_and(|i| far[i]);
+        Ok(volume.filled(is_missed, 1.0))
     }
 }
 
@@ -53,9 +55,12 @@ impl Sight {
         let [width, height] = self.camera.lens().size().map(|side| side as usize);
         let misses =
             |pixel: usize, field: f32| mesh[pixel].is_none_or(|mesh| mesh > field + margin);
-        let seen = self.depth.iter().enumerate();
-        let points = seen.filter_map(|(pixel, field)| {
-            let (field, x, y) = ((*field)?, pixel % width, pixel / width);
+        let seen = self.seen.iter().zip(&self.opacity).enumerate();
+        let points = seen.filter_map(|(pixel, (field, opacity))| {
+            if *opacity < VISIBLE {
+                return None;
+            }
+            let (field, x, y) = (*field, pixel % width, pixel / width);
             let beside = (y.saturating_sub(1)..height.min(y + 2))
                 .flat_map(|y| (x.saturating_sub(1)..width.min(x + 2)).map(move |x| y * width + x));
             let all = beside.into_iter().all(|pixel| misses(pixel, field));
@@ -64,6 +69,38 @@ impl Sight {
         });
         Ok(points.collect())
     }
+}
+
+/// Those of the points with votes enough that hang together, by corners too, with one that is `REACH` cells away from what
+/// is above `level`.
+fn far(volume: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
+    let lattice = volume.lattice();
+    let solid = volume.values().iter().map(|value| *value > level);
+    let mut near: Vec<bool> = solid.collect();
+    let mut front: Vec<usize> = (0..near.len()).filter(|i| near[*i]).collect();
+    for _ in 0..REACH {
+        let mut next = vec![];
+        for i in front {
+            for j in around(lattice, lattice.point(i)) {
+                if !std::mem::replace(&mut near[j], true) {
+                    next.push(j);
+                }
+            }
+        }
+        front = next;
+    }
+    let is_missed = |i: &usize| votes[*i] >= AGREEING;
+    let mut kept = vec![false; near.len()];
+    let mut going: Vec<usize> = (0..near.len())
+        .filter(|i| is_missed(i) && !near[*i])
+        .collect();
+    while let Some(i) = going.pop() {
+        if !std::mem::replace(&mut kept[i], true) {
+            let beside = around(lattice, lattice.point(i)).into_iter();
+            going.extend(beside.filter(|j| is_missed(j) && !kept[*j]));
+        }
+    }
+    kept
 }
 
 /// The point of `lattice` nearest to `point`, and those next to it.
