@@ -1,35 +1,37 @@
 //! `dreamsmith eval-dream`: whether dreamt objects show what they were dreamt of, in colour and in clay, and whether
 //! they have one front. R-precision as [Poole22] section 4 measures it.
 
-use std::f32::consts::TAU;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::{Image, MeshLimits, Purpose, Stream, read_mesh, write_atomic_bytes};
-use dreamsmith_diffusion::eval::{Share, VIEWS, nearest, without_color};
+use dreamsmith_base::{
+    Image, MeshLimits, Purpose, Stream, read_limited, read_mesh, write_atomic_bytes,
+};
+use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness, nearest, without_color};
 use dreamsmith_lift::spec::DreamSpec;
 use dreamsmith_scene::raster::{Channel, Shading, Surface, render};
 use dreamsmith_scene::viewpoint::ViewpointSpec;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::console::Console;
 use crate::eval::{Figure, open_judge, read_prompts};
 
 /// Views all around an object, and how high they are, in degrees.
-const AROUND: u32 = 12;
+pub const AROUND: u32 = 12;
 const ELEVATION: f32 = 30.0;
 /// The vertical angle of view in degrees.
 const FOV: f32 = 40.0;
 /// Pixels along an edge of a view.
 const SIDE: u32 = 128;
-/// Waves that are told apart.
-const MOST_FRONTS: usize = 3;
-/// A weaker wave is none.
-const LEAST_WAVE: f32 = 0.05;
+/// A list of names is text of a few kilobytes.
+const MAX_NAME_BYTES: u64 = 1 << 20;
+/// Degrees that a front may be off from where the camera's words put it.
+pub const AHEAD_WITHIN: f32 = 45.0;
 
 /// Judge dreamt objects by pictures of them from all around
 #[derive(Args)]
@@ -37,7 +39,8 @@ const LEAST_WAVE: f32 = 0.05;
     after_help = "Each folder is one that `dream` wrote. Its prompt must be among those of the list.
 
 Example:
-  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/objects.toml --encoder models/objects"
+  dreamsmith eval-dream runs/dreams/* --tower models/tower --prompts specs/eval/objects.toml --encoder models/objects \
+    --compass models/compass --fronted specs/eval/fronts.toml"
 )]
 pub struct EvalDream {
     /// Folders of dreams
@@ -49,9 +52,15 @@ pub struct EvalDream {
     /// The prompts among which an object must be nearest to its own, as for `eval`
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// The sentence encoder that the tower was trained with, or a model that has it
+    /// The sentence encoder that tower and compass were trained with, or a model that has it
     #[arg(long, value_name = "DIR")]
     encoder: PathBuf,
+    /// The compass that tells fronts, as `train-compass` makes it; they are not counted without
+    #[arg(long, value_name = "DIR")]
+    compass: Option<PathBuf>,
+    /// A list of the names of things that have a front, as `eval-compass` makes it; all are taken to have one without
+    #[arg(long, value_name = "FILE", requires = "compass")]
+    fronted: Option<PathBuf>,
     /// Write the figures to this file as JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -65,8 +74,15 @@ struct Row {
     /// Views that show the prompt in colour, and in clay what of it is shape.
     colour: Figure,
     geometry: Figure,
-    /// How often a front comes around the circle.
-    fronts: usize,
+    /// The fronts that come around the circle, if the thing has one and there is a compass.
+    fronts: Option<Fronts>,
+}
+
+/// Things that have a front, as names without article and colour.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fronted {
+    pub names: BTreeSet<String>,
 }
 
 impl EvalDream {
@@ -83,8 +99,13 @@ impl EvalDream {
         let (judge, places) = open_judge((&self.tower, &self.encoder), &all, device)?;
         let width = judge.embedding_width();
         let (of_texts, of_shapes) = places.split_at(texts.len() * width);
+        let mut compass = match &self.compass {
+            Some(folder) => Some(Bearings::load(folder, &self.encoder, device)?),
+            None => None,
+        };
+        let fronted = self.fronted.as_deref().map(read_fronted).transpose()?;
         let (mut rows, mut hits) = (vec![], [vec![], vec![]]);
-        console.row("colour              geometry            fronts  object");
+        console.row("colour              geometry            fronts   object");
         for folder in &self.dreams {
             let prompt = DreamSpec::read(&folder.join("spec.toml"))?.prompt;
             let Some(own) = texts.iter().position(|text| *text == prompt) else {
@@ -96,7 +117,8 @@ impl EvalDream {
             };
             let object = read_mesh(&folder.join("object.glb"), &MeshLimits::default())?;
             let surface = Surface::new(&object.mesh, Shading::default());
-            let colored = judge.judge(&views(&surface, Channel::Color)?)?;
+            let in_color = views(&surface, Channel::Color)?;
+            let colored = judge.judge(&in_color)?;
             let clay = judge.judge(&views(&surface, Channel::Clay)?)?;
             let found = [
                 nearest(&colored.embeddings, of_texts, width)
@@ -112,35 +134,48 @@ impl EvalDream {
             for (all, hits) in hits.iter_mut().zip(found) {
                 all.extend(hits);
             }
+            let has_front = |list: &Fronted| list.names.contains(&without_color(&prompt));
+            let fronts = match &mut compass {
+                Some(compass) if fronted.as_ref().is_none_or(has_front) => {
+                    Some(fronts(compass, &in_color, &prompt)?)
+                }
+                _ => None,
+            };
             let row = Row {
                 colour,
                 geometry,
-                fronts: fronts(&colored.view_odds),
+                fronts,
                 prompt,
                 folder: folder.clone(),
             };
-            let (words, fronts) = (&row.prompt, row.fronts);
+            let words = &row.prompt;
+            let fronts = row.fronts.map_or_else(|| "-".into(), front_words);
             console.row(&format!(
-                "{:19} {:19} {fronts:<7} {words}",
+                "{:19} {:19} {fronts:<8} {words}",
                 row.colour.words(),
                 row.geometry.words()
             ));
             rows.push(row);
         }
         let [colour, geometry] = hits.map(|hits| figure(&hits));
-        let single = Figure::from(Share::of(rows.iter().map(|row| row.fronts == 1)));
+        let counted = || rows.iter().filter_map(|row| row.fronts);
+        let single = Figure::from(Share::of(counted().map(|fronts| fronts.count == 1)));
+        let ahead = Figure::from(Share::of(counted().map(is_ahead)));
         console.row(&format!(
-            "{:19} {:19} of {} objects, {} with a single front",
+            "{:19} {:19} of {} objects; of {} that have a front, {} with a single one, {} with it ahead",
             colour.words(),
             geometry.words(),
             rows.len(),
-            single.words()
+            counted().count(),
+            single.words(),
+            ahead.words()
         ));
         let value = json!({
             "command": "eval-dream",
             "colour": colour,
             "geometry": geometry,
             "single_front": single,
+            "front_ahead": ahead,
             "objects": rows,
         });
         if let Some(path) = &self.output {
@@ -155,8 +190,37 @@ fn figure(hits: &[bool]) -> Figure {
     Share::of(hits.iter().copied()).into()
 }
 
+/// The names in a file.
+fn read_fronted(path: &Path) -> anyhow::Result<Fronted> {
+    let text = String::from_utf8_lossy(&read_limited(path, MAX_NAME_BYTES)?).into_owned();
+    toml::from_str(&text).map_err(|e| {
+        let problem = e.message().replace('\n', ", ");
+        anyhow!("`{}` is no list of names: {problem}", path.display())
+    })
+}
+
+/// The fronts of a thing in `views` of it.
+fn fronts(compass: &mut Bearings, views: &[Image], thing: &str) -> anyhow::Result<Fronts> {
+    let odds = compass.odds(views, thing)?;
+    let rows = odds.chunks_exact(compass.n_sectors());
+    Ok(Fronts::around(&rows.map(frontness).collect::<Vec<f32>>()))
+}
+
+/// Whether there is one front, which lies where the camera's words put it.
+pub fn is_ahead(fronts: Fronts) -> bool {
+    fronts.count == 1 && fronts.facing.abs() <= AHEAD_WITHIN
+}
+
+/// How many, and where a single one is: in degrees from where the camera's words put it.
+fn front_words(fronts: Fronts) -> String {
+    match fronts.count {
+        1 => format!("1 {:+.0}", fronts.facing),
+        n => n.to_string(),
+    }
+}
+
 /// Pictures from all around, under lamps as those that the tower knows. White clay stands before grey.
-fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
+pub fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
     let behind = if channel == Channel::Clay { 128 } else { 255 };
     let view = |i: u32| -> anyhow::Result<Image> {
         let around = ViewpointSpec {
@@ -171,52 +235,4 @@ fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
         Ok(frame.picture(channel)?.over([behind; 3]))
     };
     (0..AROUND).into_par_iter().map(view).collect()
-}
-
-/// How often a front comes around the circle: the order of the strongest wave in the odds of a front, 0 if they hardly
-/// change. A sharp front (a cube of a cosine) whose echo behind has a fifth of its height already counts as two. `odds`
-/// are those of `VIEWS` for each view.
-fn fronts(odds: &[f32]) -> usize {
-    let views = odds.chunks_exact(VIEWS.len()).map(|odds| odds[0]);
-    let n = views.len() as f32;
-    let wave = |order: usize| {
-        let sum: [f32; 2] = views
-            .clone()
-            .enumerate()
-            .fold([0.0; 2], |[re, im], (i, odds)| {
-                let (sin, cos) = (TAU * (order * i) as f32 / n).sin_cos();
-                [re + odds * cos, im + odds * sin]
-            });
-        2.0 * sum[0].hypot(sum[1]) / n
-    };
-    let strongest = (1..=MOST_FRONTS).max_by(|a, b| wave(*a).total_cmp(&wave(*b)));
-    strongest
-        .filter(|order| wave(*order) > LEAST_WAVE)
-        .unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fronts_are_waves_around_a_circle() {
-        let around = |front: &dyn Fn(f32) -> f32| -> Vec<f32> {
-            let odds = |i: u32| front(TAU * i as f32 / AROUND as f32);
-            (0..AROUND)
-                .flat_map(|i| [odds(i), 1.0 - odds(i), 0.0, 0.0])
-                .collect()
-        };
-        assert_eq!(fronts(&around(&|angle| 0.5 + 0.4 * angle.cos())), 1);
-        // One that is sharp, and has a little echo behind.
-        assert_eq!(
-            fronts(&around(&|angle| angle
-                .cos()
-                .powi(3)
-                .max(-0.1 * angle.cos()))),
-            1
-        );
-        assert_eq!(fronts(&around(&|angle| 0.5 + 0.4 * (2.0 * angle).cos())), 2);
-        assert_eq!(fronts(&around(&|_| 0.9)), 0);
-    }
 }

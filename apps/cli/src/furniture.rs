@@ -69,9 +69,19 @@ const TRAIN: &str = "train";
 const HELD_OUT: &str = "held-out";
 
 /// The tables of names and words.
-struct Tables {
-    rules: Rules,
-    words: Words,
+pub struct Tables {
+    pub rules: Rules,
+    pub words: Words,
+}
+
+impl Tables {
+    /// Those that come with the program.
+    pub fn read() -> anyhow::Result<Self> {
+        Ok(Self {
+            rules: Rules::read().context("the rules of furniture are broken")?,
+            words: Words::read().context("the words of furniture are broken")?,
+        })
+    }
 }
 
 /// A model that passed the rules.
@@ -102,10 +112,7 @@ impl Furniture {
             );
         }
         let libraries = open_libraries(&self.from)?;
-        let tables = Tables {
-            rules: Rules::read().context("the rules of furniture are broken")?,
-            words: Words::read().context("the words of furniture are broken")?,
-        };
+        let tables = Tables::read()?;
         let rules = &tables.rules;
         if let Some(parent) = self.output.parent() {
             create_folder(parent)?;
@@ -324,7 +331,7 @@ fn share(text: &str) -> Result<f32, String> {
 }
 
 /// Why the shapes of pieces speak against them; read in parallel, judged in order.
-fn judge_shapes(pieces: &[(&Library, &Piece)], rules: &Rules) -> Vec<Option<String>> {
+pub fn judge_shapes(pieces: &[(&Library, &Piece)], rules: &Rules) -> Vec<Option<String>> {
     let shapes: Vec<Option<Shape>> = pieces
         .par_iter()
         .map(|(library, piece)| library.read(piece).ok().map(|mesh| Shape::of(&mesh)))
@@ -340,7 +347,7 @@ fn judge_shapes(pieces: &[(&Library, &Piece)], rules: &Rules) -> Vec<Option<Stri
 }
 
 /// Which pieces are held out, among those without an objection.
-fn held_out(
+pub fn held_out(
     pieces: &[(&Library, &Piece)],
     objections: &[Option<String>],
     tables: &Tables,

@@ -9,6 +9,7 @@ mod data;
 mod device;
 mod dream;
 mod eval;
+mod eval_compass;
 mod eval_dream;
 mod export;
 mod forward;
@@ -20,6 +21,7 @@ mod reconstruct;
 mod reconstruct_mesh;
 mod render;
 mod train;
+mod train_compass;
 mod train_tower;
 mod view;
 
@@ -71,9 +73,11 @@ enum Command {
     Dream(dream::Dream),
     Train(train::Train),
     TrainTower(train_tower::TrainTower),
+    TrainCompass(train_compass::TrainCompass),
     Average(average::Average),
     Export(export::Export),
     Eval(eval::Eval),
+    EvalCompass(eval_compass::EvalCompass),
     EvalDream(eval_dream::EvalDream),
     Forward(forward::Forward),
     Reconstruct(reconstruct::Reconstruct),
@@ -111,7 +115,9 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::Dream(args) => args.run(&device()?, global.precision, console),
         Command::Train(args) => args.run(&device()?, global.precision, console),
         Command::TrainTower(args) => args.run(&device()?, console),
+        Command::TrainCompass(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
+        Command::EvalCompass(args) => args.run(&device()?, console),
         Command::EvalDream(args) => args.run(&device()?, console),
         Command::Export(args) => args.run(&device()?, console),
         Command::Average(args) => args.run(&device()?, console),

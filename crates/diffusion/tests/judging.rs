@@ -7,10 +7,13 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use dreamsmith_base::{Image, write_png};
 use dreamsmith_data::{CachePlace, Dataset, FolderOptions, ViewWord};
-use dreamsmith_diffusion::eval::{Judge, Sentences, TowerSpec, TowerTrainer, nearest};
+use dreamsmith_diffusion::eval::{
+    Bearings, CompassSpec, CompassTrainer, Judge, Sentences, TowerSpec, TowerTrainer, frontness,
+    nearest,
+};
 use dreamsmith_diffusion::optimizer::LearningRate;
 use dreamsmith_diffusion::train_error::TrainError;
-use dreamsmith_nets::{ImageTowerConfig, Precision, WeightType};
+use dreamsmith_nets::{CompassConfig, ImageTowerConfig, Precision, WeightType};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -138,5 +141,101 @@ fn what_does_not_fit_is_named() -> Outcome {
     assert!(refused(of(&|model| model.n_views = 2))?.contains("n_views"));
     assert!(refused(of(&|model| model.norm_num_groups = 3))?.contains("norm_num_groups"));
     assert!(refused(of(&|model| model.block_out_channels.clear()))?.contains("block_out_channels"));
+    Ok(())
+}
+
+/// A bright and a dark picture of each of two things: bright is the front of the first and the back of the other.
+fn sides(folder: &Path) -> Outcome<Dataset> {
+    let mut lines = String::new();
+    for (i, (thing, shade, azimuth)) in [
+        ("a red chair", 230, 0),
+        ("a red chair", 20, 180),
+        ("lamp", 230, 180),
+        ("lamp", 20, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let picture = Image::filled(8, 8, [shade; 3])?;
+        write_png(&folder.join(format!("{i}.png")), &picture, &[])?;
+        lines += &format!(
+            "{{\"file_name\": \"{i}.png\", \"text\": [\"{thing}\", \"front view\"], \
+             \"camera\": {{\"azimuth\": {azimuth}, \"elevation\": 10, \"distance\": 3, \"fov\": 40}}}}\n"
+        );
+    }
+    std::fs::write(folder.join("metadata.jsonl"), lines)?;
+    let options = FolderOptions {
+        cache: CachePlace::Memory,
+        ..FolderOptions::new(8)
+    };
+    Ok(Dataset::open(folder, &options)?)
+}
+
+fn compass_spec() -> CompassSpec {
+    CompassSpec {
+        encoder: encoder(),
+        steps: 60,
+        batch: 4,
+        precision: Precision::F32,
+        learning_rate: LearningRate {
+            peak: 1e-2,
+            ..LearningRate::default()
+        },
+        model: CompassConfig {
+            sample_size: 8,
+            block_out_channels: vec![8, 16],
+            norm_num_groups: 4,
+            sentence_dim: 12,
+            told_dim: 8,
+            n_sectors: 8,
+        },
+        ..CompassSpec::default()
+    }
+}
+
+#[test]
+fn a_compass_tells_sides_of_what_it_is_told() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let data = sides(folder.path())?;
+    let mut trainer = CompassTrainer::new(compass_spec(), data, Device::flex())?;
+    assert_eq!(trainer.n_lessons(), 4);
+    for _ in 0..60 {
+        trainer.step()?;
+    }
+    trainer.compass().save(folder.path(), WeightType::F32)?;
+    let mut bearings = Bearings::load(folder.path(), &encoder(), &Device::flex())?;
+    let drawn = [230, 20].map(|shade| Image::filled(16, 16, [shade; 3]));
+    let drawn = drawn.into_iter().collect::<Result<Vec<_>, _>>()?;
+    // The colour is no part of what a thing is.
+    for (thing, front) in [("a blue chair", 0), ("lamp", 1)] {
+        let odds = bearings.odds(&drawn, thing)?;
+        let fronts: Vec<f32> = odds.chunks_exact(8).map(frontness).collect();
+        assert!(
+            fronts[front] > 0.9 && fronts[1 - front] < -0.9,
+            "{thing}: {fronts:?}"
+        );
+        // Left and right are treated alike.
+        for odds in odds.chunks_exact(8) {
+            assert!((1..4).all(|i| odds[i] == odds[8 - i]));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_a_compass_is_named() -> Outcome {
+    let refused = |change: &dyn Fn(&mut CompassSpec)| -> Outcome<String> {
+        let folder = tempfile::tempdir()?;
+        let mut spec = compass_spec();
+        change(&mut spec);
+        match CompassTrainer::new(spec, sides(folder.path())?, Device::flex()) {
+            Ok(_) => Err("a compass that cannot be".into()),
+            Err(e) => Ok(e.to_string()),
+        }
+    };
+    assert!(refused(&|spec| spec.model.sentence_dim = 7)?.contains("sentence_dim"));
+    assert!(refused(&|spec| spec.model.sample_size = 16)?.contains("sample_size"));
+    assert!(refused(&|spec| spec.model.n_sectors = 0)?.contains("n_sectors"));
+    assert!(refused(&|spec| spec.elevations = [40.0, 50.0])?.contains("40 to 50 degrees"));
     Ok(())
 }

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use dreamsmith_base::{create_folder, read_limited, write_atomic_bytes};
 use dreamsmith_kernels::Precision;
 
+use crate::compass::{Compass, CompassConfig};
 use crate::error::NetError;
 use crate::image_tower::{ImageTower, ImageTowerConfig};
 use crate::unet_2d::{UNet2DConfig, UNet2DModel};
@@ -59,6 +60,20 @@ impl ImageTower {
     pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
         load(folder, |text| {
             ImageTowerConfig::from_json(text)?.init(0, device, precision)
+        })
+    }
+
+    /// Writes config and weights into `folder`, which is created if need be.
+    pub fn save(&self, folder: &Path, weight_type: WeightType) -> Result<(), NetError> {
+        save(self, &self.config().to_json(), folder, weight_type)
+    }
+}
+
+impl Compass {
+    /// Reads config and weights from `folder` onto `device`, to multiply in `precision`.
+    pub fn load(folder: &Path, device: &Device, precision: Precision) -> Result<Self, NetError> {
+        load(folder, |text| {
+            CompassConfig::from_json(text)?.init(0, device, precision)
         })
     }
 

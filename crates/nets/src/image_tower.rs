@@ -93,6 +93,50 @@ impl TowerBlock {
 
 const EPS: f64 = 1e-5;
 
+/// The levels of a network each of which halves the resolution, checked.
+pub(crate) struct Levels<'a> {
+    channels: &'a [usize],
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    /// Height and width of the last.
+    pub(crate) side: usize,
+}
+
+impl<'a> Levels<'a> {
+    pub(crate) fn check(sample_size: usize, channels: &'a [usize]) -> Result<Self, NetError> {
+        for &n in channels {
+            check_size("block_out_channels", n)?;
+        }
+        let (Some(&first), Some(&last)) = (channels.first(), channels.last()) else {
+            return Err(NetError::config(
+                "block_out_channels",
+                channels,
+                "wanted at least one",
+            ));
+        };
+        let halvings = channels.len() as u32;
+        if halvings > 16 || !check_size("sample_size", sample_size)?.is_multiple_of(1 << halvings) {
+            return Err(NetError::config(
+                "sample_size",
+                sample_size,
+                format!("which cannot be halved {halvings} times, as block_out_channels wants"),
+            ));
+        }
+        Ok(Self {
+            channels,
+            first,
+            last,
+            side: sample_size >> halvings,
+        })
+    }
+
+    /// Inputs and outputs of each.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = [usize; 2]> + use<'a> {
+        let inputs = std::iter::once(self.first).chain(self.channels.iter().copied());
+        inputs.zip(self.channels).map(|(i, o)| [i, *o])
+    }
+}
+
 /// Pictures to embeddings.
 #[derive(Module, Debug)]
 pub struct ImageTower {
@@ -125,35 +169,13 @@ impl ImageTowerConfig {
         precision: Precision,
     ) -> Result<ImageTower, NetError> {
         let init = &mut Init::new(seed, device, precision, CLASS_NAME);
-        let channels = &self.block_out_channels;
-        for &n in channels {
-            check_size("block_out_channels", n)?;
-        }
-        let (Some(&first), Some(&last)) = (channels.first(), channels.last()) else {
-            return Err(NetError::config(
-                "block_out_channels",
-                channels,
-                "wanted at least one",
-            ));
-        };
-        let halvings = channels.len() as u32;
-        if halvings > 16
-            || !check_size("sample_size", self.sample_size)?.is_multiple_of(1 << halvings)
-        {
-            return Err(NetError::config(
-                "sample_size",
-                self.sample_size,
-                format!("which cannot be halved {halvings} times, as block_out_channels wants"),
-            ));
-        }
-        let side = self.sample_size >> halvings;
-        let levels = std::iter::once(&first).chain(channels).zip(channels);
+        let levels = Levels::check(self.sample_size, &self.block_out_channels)?;
+        let (first, last, side) = (levels.first, levels.last, levels.side);
         Ok(ImageTower {
             conv_in: Conv2d::halving(init, [3, first], 1),
             blocks: levels
-                .map(|(&inputs, &outputs)| {
-                    TowerBlock::new(init, [inputs, outputs], self.norm_num_groups)
-                })
+                .steps()
+                .map(|channels| TowerBlock::new(init, channels, self.norm_num_groups))
                 .collect::<Result<_, _>>()?,
             norm_out: GroupNorm::new(init, last, self.norm_num_groups, EPS)?,
             projection: Linear::new(

@@ -1,5 +1,6 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
-//! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field.
+//! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field; what
+//! is seen and thinner is added.
 //! Each vertex or texel has the colour that is seen from straight above; texels are then corrected by pictures.
 
 use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};

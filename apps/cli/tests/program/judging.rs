@@ -19,6 +19,13 @@ fn lab() -> Outcome<Lab> {
              [model]\nsample_size = 8\nblock_out_channels = [8, 8]\nprojection_dim = 12\n"
         ),
     )?;
+    lab.write(
+        "compass.toml",
+        format!(
+            "encoder = {encoder:?}\nsteps = 4\nbatch = 4\ndata = {{ dir = \"pictures\" }}\n\
+             [model]\nsample_size = 8\nblock_out_channels = [8, 8]\nsentence_dim = 12\n"
+        ),
+    )?;
     lab.write("prompts.toml", PROMPTS)?;
     lab.succeeds("train text.toml -o run")?;
     lab.succeeds("train-tower tower.toml -o tower")?;
@@ -113,7 +120,8 @@ fn dreams_are_judged_from_all_around() -> Outcome {
     assert_eq!(value["objects"][0]["prompt"], "red");
     assert_eq!(value["colour"]["count"], 12);
     assert_eq!(value["geometry"]["count"], 12);
-    assert_eq!(value["single_front"]["count"], 1);
+    // There was no compass.
+    assert_eq!(value["single_front"]["count"], 0);
     let written: serde_json::Value =
         serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
     assert_eq!(written, value);
@@ -123,6 +131,24 @@ fn dreams_are_judged_from_all_around() -> Outcome {
         1,
         &["a dream of \"red\"", "not among the prompts"],
     )?;
+    lab.succeeds("train-compass compass.toml -o compass")?;
+    let judge = format!("{judge} prompts.toml --compass compass");
+    let single_fronts = |arguments: &str| -> Outcome<serde_json::Value> {
+        let ended = lab.succeeds(&format!("{judge} {arguments} --json"))?;
+        let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+        Ok(value["single_front"]["count"].clone())
+    };
+    assert_eq!(single_fronts("")?, 1);
+    lab.write("others.toml", "names = [\"lamp\"]\n")?;
+    assert_eq!(single_fronts("--fronted others.toml")?, 0);
+    lab.write("odd.toml", "objects = [\"lamp\"]\n")?;
+    for (arguments, word) in [
+        ("--fronted odd.toml", "odd.toml"),
+        ("--fronted nothing.toml", "nothing.toml"),
+        ("--compass tower", "tower"),
+    ] {
+        lab.fails(&format!("{judge} {arguments}"), 1, &[word])?;
+    }
     Ok(())
 }
 

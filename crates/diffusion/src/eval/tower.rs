@@ -315,13 +315,13 @@ fn targets(right: &[Vec<usize>], of: usize, device: &Device) -> Tensor<2> {
 }
 
 /// Mean over N of -sum(target log softmax(logits)).
-fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+pub(super) fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let n = logits.dims()[0] as f64;
     (log_softmax(logits, 1) * targets).sum().div_scalar(-n)
 }
 
 /// The share of rows whose largest logit is right, of those where anything is; NaN of none.
-fn share_told(logits: &Tensor<2>, right: &[Vec<usize>]) -> f64 {
+pub(super) fn share_told(logits: &Tensor<2>, right: &[Vec<usize>]) -> f64 {
     let best: Tensor<2, Int> = logits.clone().inner().argmax(1);
     let best = best.to_data();
     let rows = best
@@ -331,7 +331,7 @@ fn share_told(logits: &Tensor<2>, right: &[Vec<usize>]) -> f64 {
     Share::of(rows.map(|(best, right)| right.iter().any(|i| *i as i64 == best))).value()
 }
 
-fn unfit(key: &str, found: impl ToString, expected: String) -> TrainError {
+pub(super) fn unfit(key: &str, found: impl ToString, expected: String) -> TrainError {
     TrainError::Unfit {
         key: key.into(),
         found: found.to_string(),

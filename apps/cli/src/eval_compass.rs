@@ -1,0 +1,195 @@
+//! `dreamsmith eval-compass`: how well a compass tells the sides of real objects, looked at as dreams are, and which
+//! things have a front. What the single fronts of dreams are worth can be read off those of real objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::Args;
+use dreamsmith_base::write_atomic_bytes;
+use dreamsmith_data::{Library, Piece, open_libraries};
+use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness};
+use dreamsmith_scene::raster::{Channel, Shading, Surface};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::console::Console;
+use crate::eval::Figure;
+use crate::eval_dream::{AHEAD_WITHIN, AROUND, Fronted, is_ahead, views};
+use crate::furniture::{Tables, held_out, judge_shapes};
+
+/// Objects that are drawn at once.
+const AT_ONCE: usize = 64;
+
+/// Judge a compass by real objects, and list those that have a front
+#[derive(Args)]
+#[command(after_help = "Example:
+  dreamsmith eval-compass --compass models/compass --from unpacked --encoder models/objects --fronted fronts.toml")]
+pub struct EvalCompass {
+    /// The compass, as `train-compass` makes it
+    #[arg(long, value_name = "DIR")]
+    compass: PathBuf,
+    /// Folder that holds the Debian package sweethome3d-furniture, unpacked
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The sentence encoder that the compass was trained with, or a model that has it
+    #[arg(long, value_name = "DIR")]
+    encoder: PathBuf,
+    /// Write the names of the things that have a front to this file: those where at least half of the objects have a
+    /// single one that lies ahead
+    #[arg(long, value_name = "FILE")]
+    fronted: Option<PathBuf>,
+    /// Write the figures to this file as JSON
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What was found of one object.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    model: String,
+    /// The compass has not been trained on it.
+    held_out: bool,
+    /// Views that were told within 45 degrees.
+    told: usize,
+    fronts: Fronts,
+}
+
+/// Figures of some of the objects.
+#[derive(Serialize)]
+struct Summary {
+    objects: usize,
+    /// Views that were told within 45 degrees.
+    told: Figure,
+    single_front: Figure,
+    /// A single front, where it should be.
+    front_ahead: Figure,
+}
+
+impl Summary {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
+        let views = |row: &Row| {
+            (0..AROUND as usize)
+                .map(|i| i < row.told)
+                .collect::<Vec<_>>()
+        };
+        let share = |is: &dyn Fn(&Row) -> bool| Share::of(rows.clone().map(is)).into();
+        Self {
+            objects: rows.clone().count(),
+            told: Share::of(rows.clone().flat_map(views)).into(),
+            single_front: share(&|row| row.fronts.count == 1),
+            front_ahead: share(&|row| is_ahead(row.fronts)),
+        }
+    }
+
+    fn line(&self, of: &str) -> String {
+        format!(
+            "{:19} {:19} {:19} {:7} {of}",
+            self.told.words(),
+            self.single_front.words(),
+            self.front_ahead.words(),
+            self.objects
+        )
+    }
+}
+
+impl EvalCompass {
+    pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
+        let mut compass = Bearings::load(&self.compass, &self.encoder, device)?;
+        let libraries = open_libraries(&self.from)?;
+        let tables = Tables::read()?;
+        let pieces: Vec<(&Library, &Piece)> = libraries
+            .iter()
+            .flat_map(|library| library.pieces.iter().map(move |piece| (library, piece)))
+            .filter(|(_, piece)| tables.rules.objection(piece).is_none())
+            .collect();
+        let objections = judge_shapes(&pieces, &tables.rules);
+        let held_out = held_out(&pieces, &objections, &tables);
+        let kept = pieces.into_iter().zip(objections).zip(held_out);
+        let kept: Vec<(&Library, &Piece, bool)> = kept
+            .filter(|((_, objection), _)| objection.is_none())
+            .map(|(((library, piece), _), held_out)| (library, piece, held_out))
+            .collect();
+        let bar = console.bar(kept.len() as u64, "objects");
+        let mut rows = vec![];
+        for some in kept.chunks(AT_ONCE) {
+            // What cannot be read was left out of the data too.
+            let drawn = some.par_iter().filter_map(|(library, piece, held_out)| {
+                let mesh = library.read(piece).ok()?;
+                let surface = Surface::new(&mesh, Shading::default());
+                Some((*piece, *held_out, views(&surface, Channel::Color)))
+            });
+            let drawn: Vec<_> = drawn.collect();
+            for (piece, held_out, views) in drawn {
+                let name = tables.rules.name(piece);
+                let odds = compass.odds(&views?, &name)?;
+                let odds: Vec<&[f32]> = odds.chunks_exact(compass.n_sectors()).collect();
+                let of_views: Vec<f32> = odds.iter().map(|odds| frontness(odds)).collect();
+                rows.push(Row {
+                    name,
+                    model: format!("{}!{}", piece.library, piece.model),
+                    held_out,
+                    told: told(&odds),
+                    fronts: Fronts::around(&of_views),
+                });
+            }
+            bar.inc(some.len() as u64);
+        }
+        bar.finish_and_clear();
+        let fronted = Fronted {
+            names: fronted(&rows),
+        };
+        let summaries = [
+            ("seen", false, false),
+            ("held out", true, false),
+            ("seen, of things that have a front", false, true),
+            ("held out, of things that have a front", true, true),
+        ];
+        console.row("told                single front        ahead               objects");
+        let mut figures = vec![];
+        for (of, held_out, only_fronted) in summaries {
+            let wanted = |row: &&Row| {
+                row.held_out == held_out && (!only_fronted || fronted.names.contains(&row.name))
+            };
+            let summary = Summary::of(rows.iter().filter(wanted));
+            console.row(&summary.line(of));
+            figures.push(json!({"of": of, "figures": summary}));
+        }
+        if let Some(path) = &self.fronted {
+            write_atomic_bytes(path, toml::to_string_pretty(&fronted)?.as_bytes())?;
+        }
+        let value = json!({"command": "eval-compass", "rows": figures, "objects": rows});
+        if let Some(path) = &self.output {
+            write_atomic_bytes(path, format!("{value:#}\n").as_bytes())?;
+        }
+        console.result("", &value);
+        Ok(())
+    }
+}
+
+/// Of views evenly around, the first from the front, those whose likeliest sector is within 45 degrees of the right one.
+fn told(odds: &[&[f32]]) -> usize {
+    let is_told = |(i, odds): (usize, &&[f32])| {
+        let sectors = 0..odds.len();
+        let best = sectors.max_by(|a, b| odds[*a].total_cmp(&odds[*b]));
+        let found = best.unwrap_or(0) as f32 / odds.len() as f32;
+        let off = 360.0 * (found - i as f32 / AROUND as f32);
+        ((off + 180.0).rem_euclid(360.0) - 180.0).abs() <= AHEAD_WITHIN
+    };
+    odds.iter()
+        .enumerate()
+        .filter(|view| is_told(*view))
+        .count()
+}
+
+/// The names of which at least half of the objects have a single front that lies ahead.
+fn fronted(rows: &[Row]) -> BTreeSet<String> {
+    let mut balance: BTreeMap<&str, i32> = BTreeMap::new();
+    for row in rows {
+        *balance.entry(&row.name).or_default() += if is_ahead(row.fronts) { 1 } else { -1 };
+    }
+    let most = balance.into_iter().filter(|(_, balance)| *balance >= 0);
+    most.map(|(name, _)| name.to_string()).collect()
+}
