@@ -34,9 +34,7 @@ pub(crate) struct Sight {
     /// `[H W]`.
     pub(crate) opacity: Vec<f32>,
     /// The distance of what hides more than half of the light `[H W]`.
-    depth: Vec<Option<f32>>,
-    /// The mean distance of what is seen `[H W]`.
-    pub(crate) seen: Vec<f32>,
+    pub(crate) depth: Vec<Option<f32>>,
     /// The distance behind which hardly anything is seen `[H W]`.
     end: Vec<f32>,
 }
@@ -65,12 +63,11 @@ impl Sights {
             };
             let camera = camera.resized([reduced(width), reduced(height)])?;
             let frame = render(model, &camera, Extent::Color);
-            let there = frame.opacity.iter().zip(&frame.depth);
-            let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(*depth));
+            let there = frame.opacity.iter().zip(frame.depth);
+            let depth = there.map(|(opacity, depth)| (*opacity > 0.5).then_some(depth));
             Ok(Sight {
                 camera,
                 depth: depth.collect(),
-                seen: frame.depth,
                 color: frame.color,
                 opacity: frame.opacity,
                 end: frame.end,

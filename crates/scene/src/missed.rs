@@ -10,11 +10,9 @@ use crate::raster::{RasterError, Shading, Surface};
 use crate::surface::{Lattice, Volume};
 
 /// Cameras that must see the same.
-const AGREEING: u8 = 2;
+const AGREEING: u8 = 3;
 /// What is missed is so many cells away from the mesh, or hangs together with what is: the rest is haze on its rims.
 const REACH: usize = 5;
-/// Pixels with less of the field show nothing.
-const VISIBLE: f32 = 0.3;
 /// The mesh misses what is seen so many cells before it.
 const MARGIN: f32 = 6.0;
 
@@ -55,12 +53,9 @@ impl Sight {
         let [width, height] = self.camera.lens().size().map(|side| side as usize);
         let misses =
             |pixel: usize, field: f32| mesh[pixel].is_none_or(|mesh| mesh > field + margin);
-        let seen = self.seen.iter().zip(&self.opacity).enumerate();
-        let points = seen.filter_map(|(pixel, (field, opacity))| {
-            if *opacity < VISIBLE {
-                return None;
-            }
-            let (field, x, y) = (*field, pixel % width, pixel / width);
+        let seen = self.depth.iter().enumerate();
+        let points = seen.filter_map(|(pixel, field)| {
+            let (field, x, y) = ((*field)?, pixel % width, pixel / width);
             let beside = (y.saturating_sub(1)..height.min(y + 2))
                 .flat_map(|y| (x.saturating_sub(1)..width.min(x + 2)).map(move |x| y * width + x));
             let all = beside.into_iter().all(|pixel| misses(pixel, field));
