@@ -141,7 +141,11 @@ pub fn extract(
     let cube = &model.cube;
     let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
     let volume = sights
-        .completed(&volume, &to_world(model, surface), (to_cube, level))?
+        .completed(
+            (&volume, &smoothed),
+            &to_world(model, surface),
+            (to_cube, level),
+        )?
         .smoothed();
     let spec_at_level = ExtractSpec {
         level: Level::Opacity(level),

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::agreement::{Sight, Sights};
 use crate::raster::{RasterError, Shading, Surface};
-use crate::surface::{Lattice, Volume};
+use crate::surface::Volume;
 
 /// Cameras that must see the same.
 const AGREEING: u8 = 3;
@@ -17,11 +17,11 @@ const REACH: usize = 5;
 const MARGIN: f32 = 6.0;
 
 impl Sights {
-    /// `volume` with the value 1 around what cameras see, and not on `mesh`, its surface at `level`. `mesh` is of the world,
-    /// from which `to_cube` leads to the volume.
+    /// `volume` with the value 1 around what cameras see, and not on `mesh`, the surface at `level` of what it is when it is
+    /// `smoothed`. `mesh` is of the world, from which `to_cube` leads to the volume.
     pub(crate) fn completed(
         &self,
-        volume: &Volume,
+        (volume, smoothed): (&Volume, &Volume),
         mesh: &Mesh,
         (to_cube, level): (impl Fn(Vec3) -> Vec3 + Sync, f32),
     ) -> Result<Volume, RasterError> {
@@ -30,7 +30,8 @@ impl Sights {
         let surface = Surface::new(mesh, Shading::Flat);
         let missed = self.sights.par_iter().map(|sight| {
             let points = sight.missed(&surface, margin)?.into_iter();
-            let cells = points.flat_map(|point| around(lattice, to_cube(point)));
+            let nearest = points.filter_map(|point| lattice.nearest(to_cube(point)));
+            let cells = nearest.flat_map(|i| around(lattice.side(), i));
             let mut cells: Vec<usize> = cells.collect();
             cells.sort_unstable();
             cells.dedup();
@@ -40,7 +41,7 @@ impl Sights {
         for cell in missed.collect::<Result<Vec<_>, RasterError>>()?.concat() {
             votes[cell] = votes[cell].saturating_add(1);
         }
-        let far = far(volume, level, &votes);
+        let far = far(smoothed, level, &votes);
         let is_missed = |point| lattice.nearest(point).is_some_and(|i| far[i]);
         Ok(volume.filled(is_missed, 1.0))
     }
@@ -67,16 +68,16 @@ impl Sight {
 }
 
 /// Those of the points with votes enough that hang together, by corners too, with one that is `REACH` cells away from what
-/// is above `level`.
-fn far(volume: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
-    let lattice = volume.lattice();
-    let solid = volume.values().iter().map(|value| *value > level);
+/// is above `level` when it is smoothed.
+fn far(smoothed: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
+    let side = smoothed.lattice().side();
+    let solid = smoothed.values().iter().map(|value| *value > level);
     let mut near: Vec<bool> = solid.collect();
     let mut front: Vec<usize> = (0..near.len()).filter(|i| near[*i]).collect();
     for _ in 0..REACH {
         let mut next = vec![];
         for i in front {
-            for j in around(lattice, lattice.point(i)) {
+            for j in around(side, i) {
                 if !std::mem::replace(&mut near[j], true) {
                     next.push(j);
                 }
@@ -91,17 +92,16 @@ fn far(volume: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
         .collect();
     while let Some(i) = going.pop() {
         if !std::mem::replace(&mut kept[i], true) {
-            let beside = around(lattice, lattice.point(i)).into_iter();
-            going.extend(beside.filter(|j| is_missed(j) && !kept[*j]));
+            going.extend(around(side, i).filter(|j| is_missed(j) && !kept[*j]));
         }
     }
     kept
 }
 
-/// The point of `lattice` nearest to `point`, and those next to it.
-fn around(lattice: &Lattice, point: Vec3) -> Vec<usize> {
-    let cell = lattice.cell_size();
-    let step = |i: usize| Vec3::new((i % 3) as f32, (i / 3 % 3) as f32, (i / 9) as f32) - 1.0;
-    let points = (0..27).map(|i| point + step(i) * cell);
-    points.filter_map(|point| lattice.nearest(point)).collect()
+/// Point `i` of a lattice with `side` points along an edge, and those next to it, by corners too.
+fn around(side: usize, i: usize) -> impl Iterator<Item = usize> {
+    let range = move |x: usize| x.saturating_sub(1)..side.min(x + 2);
+    let (x, y, z) = (i % side, i / side % side, i / (side * side));
+    let rows = range(z).flat_map(move |z| range(y).map(move |y| (z * side + y) * side));
+    rows.flat_map(move |row| range(x).map(move |x| row + x))
 }
