@@ -161,14 +161,19 @@ impl EvalDream {
         let counted = || rows.iter().filter_map(|row| row.fronts);
         let single = Figure::from(Share::of(counted().map(|fronts| fronts.count == 1)));
         let ahead = Figure::from(Share::of(counted().map(is_ahead)));
+        let of_fronts = match counted().count() {
+            0 => String::new(),
+            n => format!(
+                "; of {n} that have a front, {} with a single one, {} with it ahead",
+                single.words(),
+                ahead.words()
+            ),
+        };
         console.row(&format!(
-            "{:19} {:19} of {} objects; of {} that have a front, {} with a single one, {} with it ahead",
+            "{:19} {:19} of {} objects{of_fronts}",
             colour.words(),
             geometry.words(),
-            rows.len(),
-            counted().count(),
-            single.words(),
-            ahead.words()
+            rows.len()
         ));
         let value = json!({
             "command": "eval-dream",
