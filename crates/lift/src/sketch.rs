@@ -64,7 +64,7 @@ mod tests {
     fn a_sketch_is_one_picture_and_not_the_mean_of_all() -> Result<(), LiftError> {
         let noise = vec![-1.3, -0.4, 0.2, 2.0];
         let eps = Tensor::from_data(TensorData::new(noise, [1, 1, 2, 2]), &Device::flex());
-        let levels = sketch_levels(&|share| Sigma(10.0 * share), 8)?;
+        let levels = sketch_levels(&|share| Sigma(10.0 * share.powi(3)), 8)?;
         let values = |x: Tensor<4>| x.to_data().iter::<f32>().collect::<Vec<_>>();
         let mean = values(Signs.denoise(eps.clone().mul_scalar(10.0), Sigma(10.0)));
         assert!(mean.iter().all(|x| x.abs() < 0.21), "{mean:?}");

@@ -55,7 +55,7 @@ pub enum Paint {
 /// Where the surface of a field lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
-    /// Where it agrees best with what the cameras see of the field.
+    /// Where it agrees best with what the cameras see of the field, thin parts included.
     Agreeing,
     /// Where a way as long as a cell takes this share of the light.
     Opacity(f32),
@@ -137,23 +137,23 @@ pub fn extract(
         .fold(0.0, f32::max);
     let volume = volume.filled(is_hidden, 1.0);
     let smoothed = volume.smoothed();
-    let (surface, level) = best_surface(model, (&smoothed, &sights), cameras, spec, most)?;
-    let cube = &model.cube;
-    let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
-    let volume = sights
-        .completed(
-            (&volume, &smoothed),
-            &to_world(model, surface),
-            (to_cube, level),
-        )?
-        .smoothed();
-    let spec_at_level = ExtractSpec {
-        level: Level::Opacity(level),
-        ..*spec
-    };
-    let (surface, _) = best_surface(model, (&volume, &sights), cameras, &spec_at_level, most)?;
+    let (mut surface, level) = best_surface(model, (&smoothed, &sights), cameras, spec, most)?;
+    let mut slopes = smoothed;
+    if spec.level == Level::Agreeing {
+        let cube = &model.cube;
+        let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
+        let mesh = to_world(model, surface);
+        slopes = sights
+            .completed((&volume, &slopes), &mesh, (to_cube, level))?
+            .smoothed();
+        let at_level = ExtractSpec {
+            level: Level::Opacity(level),
+            ..*spec
+        };
+        (surface, _) = best_surface(model, (&slopes, &sights), cameras, &at_level, most)?;
+    }
     let mut parts = decimate(surface, spec.faces)?.into_parts();
-    let outward = |vert: &[f32; 3]| -volume.slope(Vec3::from(*vert));
+    let outward = |vert: &[f32; 3]| -slopes.slope(Vec3::from(*vert));
     let normals = parts.verts.iter().map(outward);
     parts.normals = normals
         .map(|normal| normal.normalize_or(Vec3::Y).into())

@@ -10,7 +10,7 @@ use dreamsmith_scene::model::Model;
 use dreamsmith_scene::raster::{self, Light, Shading, Surface};
 use dreamsmith_scene::render::{Extent, render};
 use dreamsmith_scene::surface::Topology;
-use glam::Vec3;
+use glam::{Vec2, Vec3};
 
 use crate::known_field::{COLOR, Known, everywhere, plain};
 
@@ -66,28 +66,25 @@ fn a_shell_becomes_a_solid_ball_without_dust() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn a_rod_too_thin_for_the_level_is_there_as_it_is_seen() -> Result<(), Box<dyn Error>> {
-    // More than half of the light does not come through the rod, but a cell of it takes a third.
+fn a_rod_between_the_points_of_the_lattice_is_there_as_it_is_seen() -> Result<(), Box<dyn Error>> {
     let rod = Known {
-        density: |p| match (p.length() < 0.3, p.truncate().length() < 0.03) {
-            (true, _) => 300.0,
-            (false, true) if (0.0..0.7).contains(&p.z) => 15.0,
-            _ => 0.0,
+        density: |p| {
+            let from_axis = p.truncate().distance(Vec2::splat(0.5 / 32.0));
+            let is_rod = from_axis < 0.02 && (0.0..0.7).contains(&p.z);
+            if p.length() < 0.3 || is_rod {
+                300.0
+            } else {
+                0.0
+            }
         },
         slope: |_| Vec3::ZERO,
         color: plain,
     };
-    let spec = ExtractSpec {
-        level: Level::Opacity(0.45),
-        ..CELLS
-    };
-    let found = extract(&rod.model(everywhere(256))?, &cameras()?, &spec)?;
-    let top = found.mesh.verts().iter().map(|vert| vert[2]);
-    // In the world it ends at 1.4; a cell is 1/16. The ball has nothing of it.
-    let top = top.fold(0.0, f32::max);
-    assert!((1.3..1.5).contains(&top), "{top}");
-    let bottom = found.mesh.verts().iter().map(|vert| vert[2]);
-    let bottom = bottom.fold(0.0, f32::min);
+    let found = extract(&rod.model(everywhere(256))?, &around(0.0, 45)?, &CELLS)?;
+    let along = found.mesh.verts().iter().map(|vert| vert[2]);
+    // In the world it ends at 1.4, where a cell is 1/16; the ball ends at 0.6.
+    let (bottom, top) = along.fold((0.0f32, 0.0f32), |(low, high), z| (low.min(z), high.max(z)));
+    assert!((1.25..1.5).contains(&top), "{top}");
     assert!((-0.65..-0.55).contains(&bottom), "{bottom}");
     let topology = Topology::of(&found.mesh);
     assert_eq!((topology.open_edges, topology.components), (0, 1));
