@@ -128,7 +128,12 @@ impl TransformWeight<'_> {
         let mut rows = [[0; LANES]; LANES];
         for (output, row) in rows.iter_mut().enumerate().take(self.outputs) {
             let at = output * self.strides[0] + input * self.strides[1];
-            *row = bytemuck::cast(sixteen(&self.weight[at..]));
+            let from = &self.weight[at..];
+            // Only the last taps of all have less than sixteen values behind them.
+            *row = match from.first_chunk::<LANES>() {
+                Some(values) => bytemuck::cast(*values),
+                None => bytemuck::cast(sixteen(from)),
+            };
             prefetch(
                 self.weight
                     .as_ptr()
