@@ -41,6 +41,8 @@ const ELEVATION: f32 = 15.0;
 /// Pictures of a turntable, and how long a turn takes.
 const FRAMES: u32 = 48;
 const TURN: Duration = Duration::from_secs(4);
+/// Rounds that take the bumps of a field from its mesh.
+const FAIRING: u32 = 40;
 /// The most faces of an object, and the texels along an edge of its texture.
 const FACES: usize = 20_000;
 const TEXELS: u32 = 1024;
@@ -168,6 +170,9 @@ impl Dream {
             (None, Some(seconds)) => Length::Seconds { seconds },
             (None, None) => spec.run.length,
         };
+        if self.start.is_some() {
+            spec.sketch.keep_what_is_there();
+        }
         spec.run.seed = self.seed.unwrap_or(spec.run.seed);
         spec.prior.guidance.scale = self.guidance.unwrap_or(spec.prior.guidance.scale);
         spec.check()?;
@@ -224,6 +229,7 @@ impl Dream {
         let spec = ExtractSpec {
             faces: self.faces,
             cells: self.cells,
+            fairing: FAIRING,
             paint: Paint::Texture(self.texture),
             ..ExtractSpec::default()
         };

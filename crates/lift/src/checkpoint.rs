@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dream::Dream;
 use crate::error::LiftError;
 use crate::prior::Fingerprint;
+use crate::sketch::Sketches;
 use crate::spec::DreamSpec;
 
 const FORMAT: u32 = 1;
@@ -34,6 +35,9 @@ pub struct State {
     /// The same of what learns what pictures there are, if anything does.
     #[serde(default)]
     follower: Option<String>,
+    /// The same of the pictures of a sketch, while it lasts.
+    #[serde(default)]
+    sketches: Option<String>,
 }
 
 /// Writes `dream`, on which `seconds` were spent, as the folder `dir`, replacing the one before.
@@ -49,6 +53,10 @@ pub fn save(dir: &Path, dream: &Dream, seconds: f64) -> Result<(), LiftError> {
         follower: match dream.prior().follower() {
             Some(follower) => Some(follower.save(folder.path())?),
             None => None,
+        },
+        sketches: match dream.spec().sketch.until > 0.0 {
+            true => Some(dream.prior().sketches().save(folder.path())?),
+            false => None,
         },
     };
     let text = serde_json::to_string_pretty(&state).map_err(|e| problem(dir, e.to_string()))?;
@@ -79,6 +87,11 @@ pub fn load(dir: &Path, dream: &mut Dream) -> Result<State, LiftError> {
     if let (Some(follower), Some(hash)) = (dream.prior_mut().follower_mut(), &state.follower) {
         follower.load(dir, hash)?;
     }
+    let prior = dream.prior_mut();
+    *prior.sketches_mut() = match &state.sketches {
+        Some(hash) => Sketches::load(dir, hash, 3 * prior.side().pow(2) as usize)?,
+        None => Sketches::default(),
+    };
     dream.set_setbacks(state.setbacks);
     Ok(state)
 }

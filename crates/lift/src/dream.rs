@@ -158,11 +158,11 @@ impl Dream {
         let places = (&self.spec.views.from, &self.spec.lighting);
         let count = self.spec.views.count;
         // Views of a sketch come again and again, each time with other rays.
-        let (drawn, time) = match progress < self.spec.sketch.until {
-            true => (step % u64::from(self.spec.sketch.sweep), 0.0),
-            false => (step, progress),
+        let (place, time) = match self.spec.sketch.round(progress) {
+            Some(_) => (step % u64::from(self.spec.sketch.sweep), 0.0),
+            None => (step, progress),
         };
-        let mut views = views(places, (seed, drawn, time), (count, side))?;
+        let mut views = views(places, (seed, place, time), (count, side))?;
         for (i, view) in (0..).zip(&mut views) {
             view.number = step * u64::from(count) + i;
         }

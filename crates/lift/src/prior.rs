@@ -74,7 +74,7 @@ impl Prior {
     /// The model in the folder `spec.prior.model`, on `device`, asked about the prompt of `spec`; and in words what of
     /// the text it cannot be told.
     pub fn load(spec: &DreamSpec, device: &Device) -> Result<(Self, Vec<String>), LiftError> {
-        let sketch = spec.sketch;
+        let sketch = spec.sketch.clone();
         let (folder, prompt, spec) = (&spec.prior.model, &spec.prompt, &spec.prior);
         let model = Model::load(folder, device, spec.precision)?;
         let fingerprint = Fingerprint {
@@ -139,6 +139,16 @@ impl Prior {
         self.follower.as_mut()
     }
 
+    /// The pictures of a sketch, as far as they were drawn.
+    pub fn sketches(&self) -> &Sketches {
+        &self.sketches
+    }
+
+    /// The same, to be filled from a checkpoint.
+    pub fn sketches_mut(&mut self) -> &mut Sketches {
+        &mut self.sketches
+    }
+
     /// For each of `pictures` the gradient `[3, S, S]` of the step at the share `progress` of the run with this seed.
     pub fn gradients(
         &mut self,
@@ -146,8 +156,8 @@ impl Prior {
         (seed, progress): (u64, f64),
     ) -> Result<Vec<Vec<f32>>, LiftError> {
         let workers = Workers::new(&self.device, pictures.len())?;
-        if progress < self.sketch.until {
-            return self.toward_sketches(pictures, seed, &workers);
+        if let Some(round) = self.sketch.round(progress) {
+            return self.toward_sketches(pictures, (seed, round), &workers);
         }
         let one = |i: usize| self.gradient(&pictures[i], (seed, progress));
         let gradients = workers.map(pictures.len(), one);
@@ -163,32 +173,39 @@ impl Prior {
     fn toward_sketches(
         &mut self,
         pictures: &[Picture],
-        seed: u64,
+        (seed, round): (u64, usize),
         workers: &Workers,
     ) -> Result<Vec<Vec<f32>>, LiftError> {
         let SketchSpec { sweep, weight, .. } = self.sketch;
         let place = |picture: &Picture| picture.number % (u64::from(sweep) * pictures.len() as u64);
-        let new = |picture: &&Picture| self.sketches.get(place(picture)).is_none();
+        let new = |picture: &&Picture| self.sketches.get(place(picture), round).is_none();
         let new: Vec<&Picture> = pictures.iter().filter(new).collect();
-        let drawn = workers.map(new.len(), |i| self.sketch_of(new[i], seed));
+        let drawn = workers.map(new.len(), |i| self.sketch_of(new[i], (seed, round)));
         for (picture, drawn) in new.into_iter().zip(drawn) {
-            self.sketches.keep(place(picture), drawn?);
+            self.sketches.keep(place(picture), round, drawn?);
         }
         let gradient = |picture: &Picture| {
-            let drawn = self.sketches.get(place(picture)).unwrap_or_default();
+            let drawn = self.sketches.get(place(picture), round).unwrap_or_default();
             sketch_grad(&picture.pixels, drawn, weight)
         };
         Ok(pictures.iter().map(gradient).collect())
     }
 
-    /// What the model draws of the view of `picture`, from the same noise for all views.
-    fn sketch_of(&self, picture: &Picture, seed: u64) -> Result<Vec<f32>, LiftError> {
+    /// What the model draws of `picture` in a round, from the same noise for all views.
+    fn sketch_of(
+        &self,
+        picture: &Picture,
+        (seed, round): (u64, usize),
+    ) -> Result<Vec<f32>, LiftError> {
         let (side, patch) = (self.side() as usize, self.model.card.patch_size as usize);
         let shape = [1, 3 * patch * patch, side / patch, side / patch];
+        let tensor =
+            |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
+        let time = self.sketch.times[round];
+        let seen = (time < 1.0).then(|| tensor(to_patches(&picture.pixels, side, patch)));
         // Behind the streams of the pictures, and before those of the follower.
-        let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62);
-        let eps = stream.normals(picture.pixels.len());
-        let eps = Tensor::from_data(TensorData::new(eps, shape), &self.device);
+        let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62 | round as u64);
+        let eps = tensor(stream.normals(picture.pixels.len()));
         let (cond, uncond) = self.conditions(picture);
         let spec = GuidanceSpec {
             scale: self.sketch.guidance_scale,
@@ -196,7 +213,8 @@ impl Prior {
         };
         let net = denoiser(&self.model, &[cond], (spec, &uncond), &self.device)?;
         let level = |share| self.model.precondition.sigma_at(share);
-        let drawn = sketch(&*net, eps, &sketch_levels(&level, self.sketch.steps)?)?;
+        let levels = sketch_levels(&level, (time, self.sketch.steps))?;
+        let drawn = sketch(&*net, (seen, eps), &levels)?;
         let drawn: Vec<f32> = drawn.to_data().iter::<f32>().collect();
         Ok(from_patches(&drawn, side, patch))
     }

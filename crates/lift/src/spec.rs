@@ -82,15 +82,19 @@ pub struct PriorSpec {
 }
 
 /// A beginning: the field is fitted to pictures that the model draws of some views, all from one noise. They agree from
-/// view to view, and each shows thin parts, which the mean of all pictures of a text hardly does.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// view to view, and each shows thin parts, which the mean of all pictures of a text hardly does. Later rounds draw from
+/// what the field shows, so that they agree the better.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SketchSpec {
     /// The share of the run that it takes; 0 is none.
     pub until: f64,
+    /// For each of its rounds, which are equally long: how noisy what the field shows is made, to be drawn anew, as a share
+    /// of the schedule; 1 is nothing but noise.
+    pub times: Vec<f64>,
     /// Steps after which the same views come again: there are so many times `views.count` of them.
     pub sweep: u32,
-    /// Steps of the sampler for each picture.
+    /// Steps of the sampler through the whole schedule.
     pub steps: u32,
     /// How strongly the text pulls on the pictures.
     pub guidance_scale: f64,
@@ -183,7 +187,7 @@ pub struct DreamField(pub HashSpec);
 impl Default for RunSpec {
     fn default() -> Self {
         Self {
-            length: Length::Steps { steps: 1500 },
+            length: Length::Steps { steps: 800 },
             seed: 0,
             log_every: 10,
             look_every: 100,
@@ -215,8 +219,9 @@ impl Default for PriorSpec {
 impl Default for SketchSpec {
     fn default() -> Self {
         Self {
-            until: 0.0,
-            sweep: 6,
+            until: 0.25,
+            times: vec![1.0, 0.7, 0.5],
+            sweep: 8,
             steps: 8,
             guidance_scale: 4.0,
             weight: 4.0,
@@ -227,9 +232,25 @@ impl Default for SketchSpec {
 impl Default for Times {
     fn default() -> Self {
         Self {
-            first: [0.3, 0.98],
+            first: [0.2, 0.65],
             last: [0.02, 0.5],
         }
+    }
+}
+
+impl SketchSpec {
+    /// Leaves out rounds that do not heed what the field shows.
+    pub fn keep_what_is_there(&mut self) {
+        let all = self.times.len();
+        self.times.retain(|time| *time < 1.0);
+        self.until *= self.times.len() as f64 / all.max(1) as f64;
+    }
+
+    /// Which of its rounds it is at the share `progress` of the run; none when it is over.
+    pub fn round(&self, progress: f64) -> Option<usize> {
+        let rounds = self.times.len();
+        let round = (progress / self.until * rounds as f64) as usize;
+        (progress < self.until).then_some(round.min(rounds.saturating_sub(1)))
     }
 }
 
@@ -246,7 +267,7 @@ impl Default for ViewsSpec {
     fn default() -> Self {
         Self {
             count: 4,
-            rays: 1,
+            rays: 2,
             from: ViewpointSpec::default(),
         }
     }
@@ -267,9 +288,9 @@ impl Default for RegularizerSpec {
     fn default() -> Self {
         Self {
             opacity: 0.0,
-            entropy: 0.1,
+            entropy: 0.03,
             orientation: 1e-2,
-            smoothness: 0.01,
+            smoothness: 0.03,
             distortion: 0.05,
         }
     }

@@ -40,6 +40,13 @@ impl DreamSpec {
         let sketch = &self.sketch;
         let fits = (0.0..=1.0).contains(&sketch.until);
         range("sketch.until", &sketch.until, "0 to 1", fits)?;
+        for time in &sketch.times {
+            let fits = 0.0 < *time && *time <= 1.0;
+            range("sketch.times", time, "above 0 to 1", fits)?;
+        }
+        let rounds = sketch.times.len();
+        let fits = (1..=64).contains(&rounds) || sketch.until == 0.0;
+        range("sketch.times", &rounds, "1 to 64 of them", fits)?;
         let fits = (1..=64).contains(&sketch.sweep);
         range("sketch.sweep", &sketch.sweep, "1 to 64", fits)?;
         let fits = (1..=1000).contains(&sketch.steps);

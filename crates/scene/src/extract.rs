@@ -14,8 +14,8 @@ use crate::model::{Model, Sampling};
 use crate::raster::RasterError;
 use crate::recolor::corrected;
 use crate::surface::{
-    Inside, Lattice, SurfaceError, Volume, decimate, isosurface, paint, spread_colors, unwrap,
-    without_dust,
+    Inside, Lattice, SurfaceError, Volume, decimate, faired, isosurface, paint, spread_colors,
+    unwrap, vertex_normals, without_dust,
 };
 
 /// Points whose density is asked together.
@@ -37,6 +37,8 @@ pub struct ExtractSpec {
     pub level: Level,
     /// Parts that enclose less than this share of what the largest encloses are dust.
     pub least_part: f64,
+    /// Rounds in which small bumps are smoothed away.
+    pub fairing: u32,
     /// The most faces.
     pub faces: usize,
     /// What carries the colours.
@@ -68,6 +70,7 @@ impl Default for ExtractSpec {
             cells: 160,
             level: Level::Agreeing,
             least_part: 1e-3,
+            fairing: 0,
             faces: 50_000,
             paint: Paint::Vertices,
         }
@@ -152,9 +155,20 @@ pub fn extract(
         };
         (surface, _) = best_surface(model, (&slopes, &sights), cameras, &at_level, most)?;
     }
-    let mut parts = decimate(surface, spec.faces)?.into_parts();
-    let outward = |vert: &[f32; 3]| -slopes.slope(Vec3::from(*vert));
-    let normals = parts.verts.iter().map(outward);
+    let surface = decimate(faired(surface, spec.fairing)?, spec.faces)?;
+    // The slopes of the volume have the bumps still.
+    let normals: Vec<Vec3> = match spec.fairing {
+        0 => {
+            let outward = |vert: &[f32; 3]| -slopes.slope(Vec3::from(*vert));
+            surface.verts().iter().map(outward).collect()
+        }
+        _ => vertex_normals(&surface)
+            .into_iter()
+            .map(Vec3::from)
+            .collect(),
+    };
+    let mut parts = surface.into_parts();
+    let normals = normals.into_iter();
     parts.normals = normals
         .map(|normal| normal.normalize_or(Vec3::Y).into())
         .collect();

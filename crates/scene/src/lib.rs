@@ -33,5 +33,6 @@ pub mod samples;
 pub mod spec;
 mod spec_check;
 pub mod surface;
+pub mod tensor_file;
 pub mod thinning;
 pub mod viewpoint;

@@ -1,4 +1,4 @@
-//! From a field to a closed mesh, and what may then be done to it: parts, topology, fewer faces, colours, an
+//! From a field to a closed mesh, and what may then be done to it: parts, topology, fewer faces, fewer bumps, colours, an
 //! atlas for textures, distances.
 //! Leaves out rendering, and the mending of broken meshes.
 
@@ -6,6 +6,7 @@ mod components;
 mod decimate;
 mod disjoint;
 mod distance;
+mod fair;
 mod isosurface;
 mod lattice;
 mod marching_cases;
@@ -21,6 +22,7 @@ mod volume;
 pub use components::{Component, components, without_dust};
 pub use decimate::decimate;
 pub use distance::{Chamfer, chamfer};
+pub use fair::faired;
 pub use isosurface::{Inside, isosurface};
 pub use lattice::{Lattice, MAX_CELLS};
 pub use nearest::NearestSurface;
