@@ -31,8 +31,9 @@ pub struct StepReport {
     pub residual: f64,
     /// The mean opacity of rays.
     pub opacity: f64,
-    /// Samples that were seen, and learnt from.
-    pub seen: usize,
+    /// Samples that the field was asked about; of these, that were seen and learnt from; and of these, that were lit, each
+    /// with four points more for its normal.
+    pub samples: [usize; 3],
     /// The learning rate.
     pub learning_rate: f64,
     /// Seconds for the views, the prior, the way back, and the step of Adam with the occupied cells.
@@ -175,7 +176,11 @@ impl Dream {
             step: step + 1,
             learning_rate: self.spec.optimizer.rate(progress, step + 1)
                 * 0.5f64.powi(self.setbacks as i32),
-            seen: sight.samples.len(),
+            samples: [
+                sight.look.n_asked,
+                sight.samples.len(),
+                sight.lit.normals().count(),
+            ],
             residual: root_mean_square(&gradients),
             ..StepReport::default()
         };

@@ -28,8 +28,8 @@ pub struct Metrics {
     pub residual: f64,
     /// The mean opacity of rays.
     pub opacity: f64,
-    /// Samples of a step that are learnt from.
-    pub seen_samples: f64,
+    /// Samples of a step: asked about, seen and learnt from, and lit, with four points more for each normal.
+    pub samples: [f64; 3],
     /// The learning rate.
     pub learning_rate: f64,
     /// Milliseconds of a step: the views, the prior, the way back, Adam with the occupied cells.
@@ -149,8 +149,10 @@ impl Window {
         sums.step = report.step;
         sums.residual += report.residual;
         sums.opacity += report.opacity;
-        sums.seen_samples += report.seen as f64;
         sums.learning_rate = report.learning_rate;
+        for (sum, samples) in sums.samples.iter_mut().zip(report.samples) {
+            *sum += samples as f64;
+        }
         for (sum, seconds) in sums.milliseconds.iter_mut().zip(report.seconds) {
             *sum += 1e3 * seconds;
         }
@@ -163,7 +165,7 @@ impl Window {
             seconds,
             residual: sums.residual / n,
             opacity: sums.opacity / n,
-            seen_samples: sums.seen_samples / n,
+            samples: sums.samples.map(|sum| sum / n),
             milliseconds: sums.milliseconds.map(|sum| sum / n),
             ..sums
         }

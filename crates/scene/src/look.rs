@@ -18,19 +18,25 @@ pub struct Look {
     pub appearance: Appearance,
     /// Weights and sums.
     pub seen: Seen,
+    /// Samples that the field was asked about.
+    pub n_asked: usize,
 }
 
 impl Look {
     /// Asks `field` about `samples`, and leaves out of these what lies behind a transmittance of `least`. What comes out
     /// does not depend on the rounds.
     pub fn new(field: &dyn Field, samples: &mut Samples, least: f32) -> Self {
-        let geometry = joined(rounds(field, samples, least), samples);
+        let rounds = rounds(field, samples, least);
+        let parts = rounds.iter().flat_map(|round| &round.parts);
+        let n_asked = parts.map(|part| part.asked.len()).sum();
+        let geometry = joined(rounds, samples);
         let appearance = field.appearance(samples, &geometry);
         let seen = Seen::new(samples, &geometry.density, &appearance.color);
         Self {
             geometry,
             appearance,
             seen,
+            n_asked,
         }
     }
 }

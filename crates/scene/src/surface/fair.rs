@@ -49,19 +49,20 @@ mod tests {
         let bumps = noise(&lattice, 1);
         let bumpy: Vec<f32> = ball.iter().zip(bumps).map(|(x, n)| x + 0.01 * n).collect();
         let before = isosurface(&lattice, &bumpy, 0.0, Inside::Below)?;
-        let after = faired(before.clone(), 10)?;
-        let rough = |mesh: &Mesh| {
-            let off = |vert: &[f32; 3]| f64::from(Vec3::from(*vert).length() - 0.6).powi(2);
-            (mesh.verts().iter().map(off).sum::<f64>() / mesh.verts().len() as f64).sqrt()
+        let after = faired(before.clone(), 40)?;
+        let radii = |mesh: &Mesh| {
+            let radii: Vec<f64> = (mesh.verts().iter())
+                .map(|vert| f64::from(Vec3::from(*vert).length()))
+                .collect();
+            let n = radii.len() as f64;
+            let mean = radii.iter().sum::<f64>() / n;
+            let square = radii.iter().map(|radius| (radius - mean).powi(2));
+            (mean, (square.sum::<f64>() / n).sqrt())
         };
-        assert!(
-            rough(&after) < 0.4 * rough(&before),
-            "{} {}",
-            rough(&before),
-            rough(&after)
-        );
-        let grown = after.signed_volume() / before.signed_volume();
-        assert!((grown - 1.0).abs() < 0.005, "{grown}");
+        let ((old, bumps), (new, left)) = (radii(&before), radii(&after));
+        // White noise has long waves too, which stay, and those at the edge of what stays grow by 0.1 % a round.
+        assert!(left < 0.5 * bumps, "{left} {bumps}");
+        assert!((new / old - 1.0).abs() < 0.01, "{new} {old}");
         assert_eq!(after.faces(), before.faces());
         Ok(())
     }
@@ -70,7 +71,7 @@ mod tests {
     fn a_thin_rod_stays() -> Result<(), MeshError> {
         // Four cells thick.
         let rod = solid(80, |p| p.truncate().length().max(p.z.abs() - 0.5) - 0.05);
-        let grown = faired(rod.clone(), 10)?.signed_volume() / rod.signed_volume();
+        let grown = faired(rod.clone(), 40)?.signed_volume() / rod.signed_volume();
         assert!((grown - 1.0).abs() < 0.05, "{grown}");
         Ok(())
     }
