@@ -102,7 +102,7 @@ enum ChannelName {
     Depth,
     /// What is covered
     Mask,
-    /// The shape in white, without textures
+    /// The shape in light grey, without textures
     Clay,
 }
 

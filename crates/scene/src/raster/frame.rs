@@ -28,6 +28,9 @@ pub struct Frame {
     pub clay: Vec<f32>,
 }
 
+/// The share of light that clay throws back.
+const CLAY: f32 = 0.6;
+
 /// One of the buffers of a [`Frame`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,7 +46,7 @@ pub enum Channel {
     Depth,
     /// White where something is, opaque everywhere, not sRGB.
     Mask,
-    /// White under the light.
+    /// Light grey under the light, which stands out from white.
     Clay,
 }
 
@@ -85,7 +88,7 @@ impl Frame {
             Channel::Color => self.paint(|i| srgb(&self.color[i])),
             Channel::Albedo => self.paint(|i| srgb(&self.albedo[i])),
             Channel::Normals => self.paint(|i| self.normals[i].map(|x| x * 0.5 + 0.5)),
-            Channel::Clay => self.paint(|i| [linear_to_srgb(self.clay[i]); 3]),
+            Channel::Clay => self.paint(|i| [linear_to_srgb(CLAY * self.clay[i]); 3]),
             Channel::Mask => {
                 let opaque = |mask: &f32| {
                     let value = to_byte(*mask);
