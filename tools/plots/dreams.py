@@ -47,11 +47,6 @@ def together(sheets):
     return picture
 
 
-def small(picture):
-    """With few colours: a third as large, and looks the same."""
-    return picture.quantize(256, dither=Image.Dither.NONE)
-
-
 def main():
     options, others = arguments()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -65,10 +60,11 @@ def main():
             what = ["--resume", dream] if (dream / "checkpoint").exists() else [prompt, "-o", dream, *others]
             subprocess.run([options.program, "--quiet", "--precision", options.precision, "dream", *what], check=True)
         sheets.append(Image.open(dream / "sheet.png").convert("RGB"))
-        small(sheets[-1]).save(options.output / f"{name}.png", optimize=True)
+        # Few colours: a sheet is a third as large, and looks the same.
+        sheets[-1].quantize(256, dither=Image.Dither.NONE).save(options.output / f"{name}.png", optimize=True)
         print(f"{i + 1} of {len(prompts)}: {prompt}", flush=True)
     if options.all:
-        small(together(sheets)).save(options.all, optimize=True)
+        together(sheets).save(options.all, optimize=True)
 
 
 if __name__ == "__main__":

@@ -224,9 +224,8 @@ fn front_words(fronts: Fronts) -> String {
     }
 }
 
-/// Pictures from all around, under lamps as those that the tower knows. White clay stands before grey.
+/// Pictures from all around, under lamps as those that the tower knows, before white.
 pub fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
-    let behind = if channel == Channel::Clay { 128 } else { 255 };
     let view = |i: u32| -> anyhow::Result<Image> {
         let around = ViewpointSpec {
             azimuths: [360.0 * i as f32 / AROUND as f32; 2],
@@ -237,7 +236,7 @@ pub fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> 
         let mut stream = Stream::new(0, Purpose::DreamView, u64::from(i));
         let viewpoint = around.draw(&mut stream, SIDE)?;
         let frame = render(surface, &viewpoint.camera, &viewpoint.light())?;
-        Ok(frame.picture(channel)?.over([behind; 3]))
+        Ok(frame.picture(channel)?.over([255; 3]))
     };
     (0..AROUND).into_par_iter().map(view).collect()
 }
