@@ -35,7 +35,7 @@ pub struct State {
     /// The same of what learns what pictures there are, if anything does.
     #[serde(default)]
     follower: Option<String>,
-    /// The same of the pictures of a sketch, while it lasts.
+    /// The same of the pictures of a sketch, if any were drawn.
     #[serde(default)]
     sketches: Option<String>,
 }
@@ -54,10 +54,7 @@ pub fn save(dir: &Path, dream: &Dream, seconds: f64) -> Result<(), LiftError> {
             Some(follower) => Some(follower.save(folder.path())?),
             None => None,
         },
-        sketches: match dream.spec().sketch.until > 0.0 {
-            true => Some(dream.prior().sketches().save(folder.path())?),
-            false => None,
-        },
+        sketches: dream.prior().sketches().save(folder.path())?,
     };
     let text = serde_json::to_string_pretty(&state).map_err(|e| problem(dir, e.to_string()))?;
     let write =

@@ -31,12 +31,15 @@ impl Sketches {
         self.0.insert(place, (round, picture));
     }
 
-    /// Writes all pictures into `folder`; gives the hash that [`Sketches::load`] wants.
-    pub fn save(&self, folder: &Path) -> Result<String, LiftError> {
+    /// Writes all pictures into `folder`, if there are any; gives the hash that [`Sketches::load`] wants.
+    pub fn save(&self, folder: &Path) -> Result<Option<String>, LiftError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
         let named = self.0.iter();
         let named =
             named.map(|(place, (round, picture))| (format!("{round}.{place}"), &picture[..]));
-        Ok(write_tensors(&folder.join(FILE), named.collect())?)
+        Ok(Some(write_tensors(&folder.join(FILE), named.collect())?))
     }
 
     /// Reads back what was saved in `folder`: pictures of `len` values.
@@ -147,7 +150,8 @@ mod tests {
         sketches.keep(3, 0, vec![0.5; 12]);
         sketches.keep(3, 1, vec![0.25; 12]);
         sketches.keep(7, 0, vec![-1.0; 12]);
-        let hash = sketches.save(dir.path())?;
+        assert_eq!(Sketches::default().save(dir.path())?, None);
+        let hash = sketches.save(dir.path())?.unwrap_or_default();
         let read = Sketches::load(dir.path(), &hash, 12)?;
         assert_eq!(read.get(3, 0), None);
         assert_eq!(read.get(3, 1), Some(&[0.25; 12][..]));
