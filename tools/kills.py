@@ -71,7 +71,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         spec = folder / "spec.toml"
-        program = [options.program, "--quiet", "dream"]
+        # A coarse object is soon made, so that moments fall into the dream as well.
+        program = [options.program, "--quiet", "dream", "--cells", "64", "--texture", "64"]
         printed = subprocess.run([*program[:1], "dream", "--print-spec"], check=True, capture_output=True, text=True)
         every = f"checkpoint_every = {options.every}"
         lines = [every if line.startswith("checkpoint_every") else line for line in printed.stdout.splitlines()]
