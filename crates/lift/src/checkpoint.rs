@@ -35,7 +35,7 @@ pub struct State {
     /// The same of what learns what pictures there are, if anything does.
     #[serde(default)]
     follower: Option<String>,
-    /// The same of the pictures of a sketch, if any were drawn.
+    /// The same of the pictures of a sketch, while it lasts.
     #[serde(default)]
     sketches: Option<String>,
 }

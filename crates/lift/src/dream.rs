@@ -138,7 +138,7 @@ impl Dream {
         let weights: usize = weights.iter().map(|(_, values)| values.len()).sum();
         // What the field notes of a sample, as it is asked, in order, and back; of its colour, and back; what rays know.
         let saved = self.model().field().geometry(&[[0.0; 3]]).saved;
-        let of_sample = 3 * saved.iter().map(|rows| rows.width).sum::<usize>() + 64 + 20;
+        let of_sample = 3 * saved.iter().map(|rows| rows.width).sum::<usize>() + 84;
         let through = f64::from(self.spec.field.0.march.diagonal_samples) / 3f64.sqrt();
         let rays = self.fine_side().pow(2) * self.spec.views.count as usize;
         let samples = rays as f64 * through;

@@ -159,6 +159,7 @@ impl Prior {
         if let Some(round) = self.sketch.round(progress) {
             return self.toward_sketches(pictures, (seed, round), &workers);
         }
+        self.sketches = Sketches::default();
         let one = |i: usize| self.gradient(&pictures[i], (seed, progress));
         let gradients = workers.map(pictures.len(), one);
         let sights = pictures.iter().map(|picture| self.sight(picture, seed));
@@ -197,15 +198,11 @@ impl Prior {
         picture: &Picture,
         (seed, round): (u64, usize),
     ) -> Result<Vec<f32>, LiftError> {
-        let (side, patch) = (self.side() as usize, self.model.card.patch_size as usize);
-        let shape = [1, 3 * patch * patch, side / patch, side / patch];
-        let tensor =
-            |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
         let time = self.sketch.times[round];
-        let seen = (time < 1.0).then(|| tensor(to_patches(&picture.pixels, side, patch)));
+        let seen = (time < 1.0).then(|| self.patches_of(&picture.pixels));
         // Behind the streams of the pictures, and before those of the follower.
         let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62 | round as u64);
-        let eps = tensor(stream.normals(picture.pixels.len()));
+        let eps = self.tensor(stream.normals(picture.pixels.len()));
         let (cond, uncond) = self.conditions(picture);
         let spec = GuidanceSpec {
             scale: self.sketch.guidance_scale,
@@ -215,8 +212,30 @@ impl Prior {
         let level = |share| self.model.precondition.sigma_at(share);
         let levels = sketch_levels(&level, (time, self.sketch.steps))?;
         let drawn = sketch(&*net, (seen, eps), &levels)?;
-        let drawn: Vec<f32> = drawn.to_data().iter::<f32>().collect();
-        Ok(from_patches(&drawn, side, patch))
+        Ok(self.pixels_of(drawn))
+    }
+
+    /// Sides of a picture and of a patch, in pixels.
+    fn sides(&self) -> [usize; 2] {
+        [self.side(), self.model.card.patch_size].map(|side| side as usize)
+    }
+
+    /// `values` in patches, as the network takes them `[1, 3 p^2, S/p, S/p]`.
+    fn tensor(&self, values: Vec<f32>) -> Tensor<4> {
+        let [side, patch] = self.sides();
+        let shape = [1, 3 * patch * patch, side / patch, side / patch];
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    fn patches_of(&self, pixels: &[f32]) -> Tensor<4> {
+        let [side, patch] = self.sides();
+        self.tensor(to_patches(pixels, side, patch))
+    }
+
+    fn pixels_of(&self, patches: Tensor<4>) -> Vec<f32> {
+        let [side, patch] = self.sides();
+        let values: Vec<f32> = patches.to_data().iter::<f32>().collect();
+        from_patches(&values, side, patch)
     }
 
     /// How the follower sees a picture: at any level.
@@ -237,16 +256,12 @@ impl Prior {
         picture: &Picture,
         (seed, progress): (u64, f64),
     ) -> Result<Vec<f32>, LiftError> {
-        let (side, patch) = (self.side() as usize, self.model.card.patch_size as usize);
-        let shape = [1, 3 * patch * patch, side / patch, side / patch];
-        let tensor =
-            |values: Vec<f32>| Tensor::<4>::from_data(TensorData::new(values, shape), &self.device);
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
         let net = self.denoiser(picture)?;
-        let x0 = tensor(to_patches(&picture.pixels, side, patch));
-        let eps = tensor(stream.normals(picture.pixels.len()));
+        let x0 = self.patches_of(&picture.pixels);
+        let eps = self.tensor(stream.normals(picture.pixels.len()));
         let at = (level(time), self.spec.weight);
         let gradient = match (self.spec.distill, &self.follower) {
             (Distill::Vsd { .. }, Some(follower)) => {
@@ -266,8 +281,7 @@ impl Prior {
                 ism_grad((&*net, &free), x0, (&levels, self.spec.weight))
             }
         };
-        let gradient: Vec<f32> = gradient.to_data().iter::<f32>().collect();
-        Ok(from_patches(&gradient, side, patch))
+        Ok(self.pixels_of(gradient))
     }
 
     /// What the model is told of a view, and what it is led away from.

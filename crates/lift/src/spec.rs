@@ -340,3 +340,25 @@ impl DreamSpec {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_of_a_sketch_share_its_time() {
+        let mut sketch = SketchSpec {
+            until: 0.3,
+            times: vec![1.0, 0.7, 0.5],
+            ..SketchSpec::default()
+        };
+        let rounds = |sketch: &SketchSpec| [0.0, 0.15, 0.29, 0.3].map(|at| sketch.round(at));
+        assert_eq!(rounds(&sketch), [Some(0), Some(1), Some(2), None]);
+        sketch.keep_what_is_there();
+        assert_eq!(sketch.times, [0.7, 0.5]);
+        assert_eq!(rounds(&sketch), [Some(0), Some(1), None, None]);
+        sketch.times = vec![1.0];
+        sketch.keep_what_is_there();
+        assert_eq!(rounds(&sketch), [None; 4]);
+    }
+}
