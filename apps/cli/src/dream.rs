@@ -229,6 +229,7 @@ impl Dream {
         let spec = ExtractSpec {
             faces: self.faces,
             cells: self.cells,
+            joined: true,
             fairing: FAIRING,
             paint: Paint::Texture(self.texture),
             ..ExtractSpec::default()

@@ -36,8 +36,8 @@ pub struct EvalCompass {
     /// The sentence encoder that the compass was trained with, or a model that has it
     #[arg(long, value_name = "DIR")]
     encoder: PathBuf,
-    /// Write the names of the things that have a front to this file: those where at least half of the objects have a
-    /// single one that lies ahead
+    /// Write the names of the things that have a front to this file: those where at least half of the objects of a kind,
+    /// as the last word of their names says it, have a single one that lies ahead
     #[arg(long, value_name = "FILE")]
     fronted: Option<PathBuf>,
     /// Write the figures to this file as JSON
@@ -184,12 +184,52 @@ fn told(odds: &[&[f32]]) -> usize {
         .count()
 }
 
-/// The names of which at least half of the objects have a single front that lies ahead.
+/// The names of things of which at least half have a single front that lies ahead. A name may have one object alone, so all
+/// objects are taken together whose names end with the same word: tables, whatever they are made of.
 fn fronted(rows: &[Row]) -> BTreeSet<String> {
     let mut balance: BTreeMap<&str, i32> = BTreeMap::new();
     for row in rows {
-        *balance.entry(&row.name).or_default() += if is_ahead(row.fronts) { 1 } else { -1 };
+        *balance.entry(kind(&row.name)).or_default() += if is_ahead(row.fronts) { 1 } else { -1 };
     }
-    let most = balance.into_iter().filter(|(_, balance)| *balance >= 0);
-    most.map(|(name, _)| name.to_string()).collect()
+    let names = rows.iter().map(|row| &row.name);
+    names
+        .filter(|name| balance[kind(name)] >= 0)
+        .cloned()
+        .collect()
+}
+
+/// What a thing is, less what it is like.
+fn kind(name: &str) -> &str {
+    name.rsplit(' ').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_of_a_kind_have_fronts_together() {
+        let row = |name: &str, ahead: bool| Row {
+            name: name.into(),
+            model: String::new(),
+            held_out: false,
+            told: 0,
+            fronts: Fronts {
+                count: 1,
+                facing: if ahead { 10.0 } else { 90.0 },
+            },
+        };
+        let rows = [
+            row("table", false),
+            row("table", false),
+            // By chance.
+            row("wooden table", true),
+            row("chair", true),
+            row("oak chair", true),
+            row("oak chair", false),
+            row("chairlift", false),
+        ];
+        let names = ["chair", "oak chair"].map(String::from);
+        assert_eq!(fronted(&rows), BTreeSet::from(names));
+    }
 }

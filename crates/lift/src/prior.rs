@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use dreamsmith_base::{Purpose, Stream};
-use dreamsmith_data::ViewWord;
+use dreamsmith_data::{CameraRecord, ViewWord};
 use dreamsmith_diffusion::condition::{Condition, TextCode};
 use dreamsmith_diffusion::denoise::Denoise;
 use dreamsmith_diffusion::follower::{Follower, Sight};
@@ -203,12 +203,13 @@ impl Prior {
         // Behind the streams of the pictures, and before those of the follower.
         let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62 | round as u64);
         let eps = self.tensor(stream.normals(picture.pixels.len()));
-        let (cond, uncond) = self.conditions(picture);
-        let spec = GuidanceSpec {
-            scale: self.sketch.guidance_scale,
-            ..self.spec.guidance
-        };
-        let net = denoiser(&self.model, &[cond], (spec, &uncond), &self.device)?;
+        let net = self.denoiser(
+            picture,
+            GuidanceSpec {
+                scale: self.sketch.guidance_scale,
+                ..self.spec.guidance
+            },
+        )?;
         let level = |share| self.model.precondition.sigma_at(share);
         let levels = sketch_levels(&level, (time, self.sketch.steps))?;
         let drawn = sketch(&*net, (seen, eps), &levels)?;
@@ -259,7 +260,7 @@ impl Prior {
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
-        let net = self.denoiser(picture)?;
+        let net = self.denoiser(picture, self.spec.guidance)?;
         let x0 = self.patches_of(&picture.pixels);
         let eps = self.tensor(stream.normals(picture.pixels.len()));
         let at = (level(time), self.spec.weight);
@@ -295,7 +296,7 @@ impl Prior {
             TellCamera::WithText => [Some(viewpoint.record), None],
             TellCamera::Always => [Some(viewpoint.record); 2],
         };
-        let text = Some(self.texts[place(viewpoint)].clone());
+        let text = Some(self.texts[place(&viewpoint.record)].clone());
         let told = |text, camera| Condition::Text {
             text,
             camera,
@@ -313,39 +314,60 @@ impl Prior {
     }
 
     /// The model told of a view, and led away from what that is not.
-    fn denoiser(&self, picture: &Picture) -> Result<Box<dyn Denoise + '_>, LiftError> {
+    fn denoiser(
+        &self,
+        picture: &Picture,
+        guidance: GuidanceSpec,
+    ) -> Result<Box<dyn Denoise + '_>, LiftError> {
         let (cond, uncond) = self.conditions(picture);
-        let away = self.spec.other_sides;
-        if away == 0.0 {
-            let led = (self.spec.guidance, &uncond);
-            return Ok(denoiser(&self.model, &[cond], led, &self.device)?);
+        let negatives = self.negatives(picture);
+        if negatives.is_empty() {
+            return Ok(denoiser(
+                &self.model,
+                &[cond],
+                (guidance, &uncond),
+                &self.device,
+            )?);
         }
-        let camera = match &cond {
-            Condition::Text { camera, .. } => *camera,
-            Condition::Anything | Condition::Class(_) | Condition::Small(_) => None,
-        };
-        let others = self.texts.iter().enumerate();
-        let others = others.filter(|(i, _)| *i != place(&picture.viewpoint));
-        let negatives = others.map(|(_, text)| {
-            let other = Condition::Text {
-                text: Some(text.clone()),
-                camera,
-                behind: picture.behind,
-            };
-            (self.plain(other), away)
-        });
-        let guidance = Guidance::new(self.spec.guidance)?;
+        let negatives = negatives.into_iter();
+        let negatives = negatives.map(|(condition, away)| (self.plain(condition), away));
         Ok(Box::new(PerpNeg::new(
             self.plain(cond),
             self.plain(uncond),
             negatives.collect(),
-            guidance,
+            Guidance::new(guidance)?,
         )))
+    }
+
+    /// What a view is not, by how much it is led away from it.
+    fn negatives(&self, picture: &Picture) -> Vec<(Condition, f64)> {
+        let PriorSpec {
+            other_sides,
+            opposite,
+            tell_camera,
+            ..
+        } = self.spec;
+        let here = picture.viewpoint.record;
+        let seen_from = |(camera, text): (CameraRecord, usize)| Condition::Text {
+            text: Some(self.texts[text].clone()),
+            camera: (tell_camera != TellCamera::Never).then_some(camera),
+            behind: picture.behind,
+        };
+        let mut negatives = vec![];
+        if other_sides > 0.0 {
+            let others = (0..WORDS.len()).filter(|text| *text != place(&here));
+            negatives.extend(others.map(|text| (seen_from((here, text)), other_sides)));
+        }
+        if opposite > 0.0 {
+            let there = picture.viewpoint.opposite();
+            negatives.push((seen_from((there, place(&there))), opposite));
+        }
+        negatives
     }
 }
 
 /// Which of the texts is that of a view.
-fn place(viewpoint: &Viewpoint) -> usize {
-    let word = viewpoint.word();
+fn place(camera: &CameraRecord) -> usize {
+    let word = ViewWord::of(camera.azimuth, camera.elevation);
     WORDS.iter().position(|other| *other == word).unwrap_or(0)
 }

@@ -69,6 +69,9 @@ pub struct PriorSpec {
     /// How strongly each view is led away from the texts of the other sides, as far as they differ [Armandpour23]; 0
     /// is not, and costs less.
     pub other_sides: f64,
+    /// The same of the view from the opposite side, text and camera: front and back differ the more. 0 is not, and costs
+    /// less.
+    pub opposite: f64,
     /// Which way pictures go.
     pub distill: Distill,
     /// At which noise levels.
@@ -207,6 +210,7 @@ impl Default for PriorSpec {
             },
             negative: String::new(),
             other_sides: 0.0,
+            opposite: 0.0,
             distill: Distill::default(),
             times: Times::default(),
             weight: LevelWeight::default(),

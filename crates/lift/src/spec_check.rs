@@ -60,9 +60,12 @@ impl DreamSpec {
             "above 0",
             reach > 0.0 && reach < 1.0,
         )?;
-        let away = self.prior.other_sides;
-        let fits = (0.0..=10.0).contains(&away);
-        range("prior.other_sides", &away, "0 to 10", fits)?;
+        for (key, away) in [
+            ("prior.other_sides", self.prior.other_sides),
+            ("prior.opposite", self.prior.opposite),
+        ] {
+            range(key, &away, "0 to 10", (0.0..=10.0).contains(&away))?;
+        }
         if let Distill::Ism { steps, interval } = self.prior.distill {
             let fits = (1..=64).contains(&steps);
             range("prior.distill.steps", &steps, "1 to 64", fits)?;

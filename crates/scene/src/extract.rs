@@ -37,6 +37,8 @@ pub struct ExtractSpec {
     pub level: Level,
     /// Parts that enclose less than this share of what the largest encloses are dust.
     pub least_part: f64,
+    /// Whether parts that hang together by a haze become one.
+    pub joined: bool,
     /// Rounds in which small bumps are smoothed away.
     pub fairing: u32,
     /// The most faces.
@@ -70,6 +72,7 @@ impl Default for ExtractSpec {
             cells: 160,
             level: Level::Agreeing,
             least_part: 1e-3,
+            joined: false,
             fairing: 0,
             faces: 50_000,
             paint: Paint::Vertices,
@@ -149,6 +152,9 @@ pub fn extract(
         slopes = sights
             .completed((&volume, &slopes), &mesh, (to_cube, level))?
             .smoothed();
+        if spec.joined {
+            slopes = slopes.joined(level, spec.least_part);
+        }
         let at_level = ExtractSpec {
             level: Level::Opacity(level),
             ..*spec

@@ -31,7 +31,7 @@ impl Sights {
         let missed = self.sights.par_iter().map(|sight| {
             let points = sight.missed(&surface, margin)?.into_iter();
             let nearest = points.filter_map(|point| lattice.nearest(to_cube(point)));
-            let cells = nearest.flat_map(|i| around(lattice.side(), i));
+            let cells = nearest.flat_map(|i| lattice.around(i, 1));
             let mut cells: Vec<usize> = cells.collect();
             cells.sort_unstable();
             cells.dedup();
@@ -70,14 +70,14 @@ impl Sight {
 /// Those of the points with votes enough that hang together, by corners too, with one that is `REACH` cells away from what
 /// is above `level` when it is smoothed.
 fn far(smoothed: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
-    let side = smoothed.lattice().side();
+    let around = |i: usize| smoothed.lattice().around(i, 1);
     let solid = smoothed.values().iter().map(|value| *value > level);
     let mut near: Vec<bool> = solid.collect();
     let mut front: Vec<usize> = (0..near.len()).filter(|i| near[*i]).collect();
     for _ in 0..REACH {
         let mut next = vec![];
         for i in front {
-            for j in around(side, i) {
+            for j in around(i) {
                 if !std::mem::replace(&mut near[j], true) {
                     next.push(j);
                 }
@@ -92,16 +92,8 @@ fn far(smoothed: &Volume, level: f32, votes: &[u8]) -> Vec<bool> {
         .collect();
     while let Some(i) = going.pop() {
         if !std::mem::replace(&mut kept[i], true) {
-            going.extend(around(side, i).filter(|j| is_missed(j) && !kept[*j]));
+            going.extend(around(i).filter(|j| is_missed(j) && !kept[*j]));
         }
     }
     kept
-}
-
-/// Point `i` of a lattice with `side` points along an edge, and those next to it, by corners too.
-fn around(side: usize, i: usize) -> impl Iterator<Item = usize> {
-    let range = move |x: usize| x.saturating_sub(1)..side.min(x + 2);
-    let (x, y, z) = (i % side, i / side % side, i / (side * side));
-    let rows = range(z).flat_map(move |z| range(y).map(move |y| (z * side + y) * side));
-    rows.flat_map(move |row| range(x).map(move |x| row + x))
 }

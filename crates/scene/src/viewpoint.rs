@@ -100,6 +100,14 @@ impl Viewpoint {
         }
     }
 
+    /// What is told of the view from the opposite side.
+    pub fn opposite(&self) -> CameraRecord {
+        CameraRecord {
+            azimuth: (self.record.azimuth + 180.0) % 360.0,
+            ..self.record
+        }
+    }
+
     /// What a caption calls it.
     pub fn word(&self) -> ViewWord {
         ViewWord::of(self.record.azimuth, self.record.elevation)

@@ -82,6 +82,15 @@ impl Lattice {
         is_in_box.then_some((z as usize * side + y as usize) * side + x as usize)
     }
 
+    /// Point `i` and those around it, as far as so many cells along each axis.
+    pub(crate) fn around(&self, i: usize, cells: usize) -> impl Iterator<Item = usize> + use<> {
+        let side = self.side();
+        let range = move |x: usize| x.saturating_sub(cells)..side.min(x + cells + 1);
+        let (x, y, z) = (i % side, i / side % side, i / (side * side));
+        let rows = range(z).flat_map(move |z| range(y).map(move |y| (z * side + y) * side));
+        rows.flat_map(move |row| range(x).map(move |x| row + x))
+    }
+
     /// The values of a field at all points.
     pub fn sample(&self, field: impl Fn(Vec3) -> f32 + Sync) -> Vec<f32> {
         let points = (0..self.n_points()).into_par_iter();

@@ -8,6 +8,7 @@ mod disjoint;
 mod distance;
 mod fair;
 mod isosurface;
+mod join;
 mod lattice;
 mod marching_cases;
 mod nearest;

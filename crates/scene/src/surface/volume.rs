@@ -10,9 +10,9 @@ use super::{Lattice, SurfaceError};
 /// A field that was sampled at all points of a lattice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Volume {
-    lattice: Lattice,
+    pub(super) lattice: Lattice,
     /// In the order of the lattice's points.
-    values: Vec<f32>,
+    pub(super) values: Vec<f32>,
 }
 
 impl Volume {

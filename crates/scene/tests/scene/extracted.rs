@@ -18,6 +18,7 @@ const CELLS: ExtractSpec = ExtractSpec {
     cells: 64,
     level: Level::Agreeing,
     least_part: 1e-3,
+    joined: false,
     fairing: 0,
     faces: 4000,
     paint: Paint::Vertices,
