@@ -203,13 +203,11 @@ impl Prior {
         // Behind the streams of the pictures, and before those of the follower.
         let mut stream = Stream::new(seed, Purpose::DreamNoise, 1 << 62 | round as u64);
         let eps = self.tensor(stream.normals(picture.pixels.len()));
-        let net = self.denoiser(
-            picture,
-            GuidanceSpec {
-                scale: self.sketch.guidance_scale,
-                ..self.spec.guidance
-            },
-        )?;
+        let guidance = GuidanceSpec {
+            scale: self.sketch.guidance_scale,
+            ..self.spec.guidance
+        };
+        let net = self.denoiser(picture, (guidance, self.sketch.opposite))?;
         let level = |share| self.model.precondition.sigma_at(share);
         let levels = sketch_levels(&level, (time, self.sketch.steps))?;
         let drawn = sketch(&*net, (seen, eps), &levels)?;
@@ -260,7 +258,7 @@ impl Prior {
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
-        let net = self.denoiser(picture, self.spec.guidance)?;
+        let net = self.denoiser(picture, (self.spec.guidance, 0.0))?;
         let x0 = self.patches_of(&picture.pixels);
         let eps = self.tensor(stream.normals(picture.pixels.len()));
         let at = (level(time), self.spec.weight);
@@ -317,10 +315,10 @@ impl Prior {
     fn denoiser(
         &self,
         picture: &Picture,
-        guidance: GuidanceSpec,
+        (guidance, opposite): (GuidanceSpec, f64),
     ) -> Result<Box<dyn Denoise + '_>, LiftError> {
         let (cond, uncond) = self.conditions(picture);
-        let negatives = self.negatives(picture);
+        let negatives = self.negatives(picture, opposite);
         if negatives.is_empty() {
             return Ok(denoiser(
                 &self.model,
@@ -340,10 +338,9 @@ impl Prior {
     }
 
     /// What a view is not, by how much it is led away from it.
-    fn negatives(&self, picture: &Picture) -> Vec<(Condition, f64)> {
+    fn negatives(&self, picture: &Picture, opposite: f64) -> Vec<(Condition, f64)> {
         let PriorSpec {
             other_sides,
-            opposite,
             tell_camera,
             ..
         } = self.spec;

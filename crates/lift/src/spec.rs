@@ -69,9 +69,6 @@ pub struct PriorSpec {
     /// How strongly each view is led away from the texts of the other sides, as far as they differ [Armandpour23]; 0
     /// is not, and costs less.
     pub other_sides: f64,
-    /// The same of the view from the opposite side, text and camera: front and back differ the more. 0 is not, and costs
-    /// less.
-    pub opposite: f64,
     /// Which way pictures go.
     pub distill: Distill,
     /// At which noise levels.
@@ -101,6 +98,9 @@ pub struct SketchSpec {
     pub steps: u32,
     /// How strongly the text pulls on the pictures.
     pub guidance_scale: f64,
+    /// How strongly each view is led away from that of the opposite side, text and camera, as far as they differ: front
+    /// and back differ the more. 0 is not, and costs less.
+    pub opposite: f64,
     /// The gradient is so many times what the field shows less what was drawn.
     pub weight: f32,
 }
@@ -210,7 +210,6 @@ impl Default for PriorSpec {
             },
             negative: String::new(),
             other_sides: 0.0,
-            opposite: 0.0,
             distill: Distill::default(),
             times: Times::default(),
             weight: LevelWeight::default(),
@@ -228,6 +227,7 @@ impl Default for SketchSpec {
             sweep: 8,
             steps: 8,
             guidance_scale: 4.0,
+            opposite: 1.0,
             weight: 4.0,
         }
     }

@@ -62,7 +62,7 @@ impl DreamSpec {
         )?;
         for (key, away) in [
             ("prior.other_sides", self.prior.other_sides),
-            ("prior.opposite", self.prior.opposite),
+            ("sketch.opposite", sketch.opposite),
         ] {
             range(key, &away, "0 to 10", (0.0..=10.0).contains(&away))?;
         }
