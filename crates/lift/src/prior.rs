@@ -207,7 +207,7 @@ impl Prior {
             scale: self.sketch.guidance_scale,
             ..self.spec.guidance
         };
-        let net = self.denoiser(picture, (guidance, self.sketch.opposite))?;
+        let net = self.denoiser(picture, (guidance, self.opposite(picture)))?;
         let level = |share| self.model.precondition.sigma_at(share);
         let levels = sketch_levels(&level, (time, self.sketch.steps))?;
         let drawn = sketch(&*net, (seen, eps), &levels)?;
@@ -258,7 +258,8 @@ impl Prior {
         let mut stream = Stream::new(seed, Purpose::DreamNoise, picture.number);
         let time = self.spec.times.at(progress, stream.uniform_f64());
         let level = |share| self.model.precondition.sigma_at(share);
-        let net = self.denoiser(picture, (self.spec.guidance, 0.0))?;
+        let led = (self.spec.guidance, self.other_sides(picture));
+        let net = self.denoiser(picture, led)?;
         let x0 = self.patches_of(&picture.pixels);
         let eps = self.tensor(stream.normals(picture.pixels.len()));
         let at = (level(time), self.spec.weight);
@@ -285,25 +286,41 @@ impl Prior {
 
     /// What the model is told of a view, and what it is led away from.
     fn conditions(&self, picture: &Picture) -> (Condition, Condition) {
-        let Picture {
-            viewpoint, behind, ..
-        } = picture;
-        let behind = *behind;
-        let camera = match self.spec.tell_camera {
-            TellCamera::Never => [None; 2],
-            TellCamera::WithText => [Some(viewpoint.record), None],
-            TellCamera::Always => [Some(viewpoint.record); 2],
+        let camera = picture.viewpoint.record;
+        let always = self.spec.tell_camera == TellCamera::Always;
+        let uncond = Condition::Text {
+            text: self.negative.clone(),
+            camera: always.then_some(camera),
+            behind: picture.behind,
         };
-        let text = Some(self.texts[place(&viewpoint.record)].clone());
-        let told = |text, camera| Condition::Text {
-            text,
-            camera,
-            behind,
-        };
-        (
-            told(text, camera[0]),
-            told(self.negative.clone(), camera[1]),
-        )
+        (self.told(picture, (camera, place(&camera))), uncond)
+    }
+
+    /// The text in its version number `text`, and the camera, if that is told.
+    fn told(&self, picture: &Picture, (camera, text): (CameraRecord, usize)) -> Condition {
+        Condition::Text {
+            text: Some(self.texts[text].clone()),
+            camera: (self.spec.tell_camera != TellCamera::Never).then_some(camera),
+            behind: picture.behind,
+        }
+    }
+
+    /// The texts of the other sides, and how strongly a view is led away from them.
+    fn other_sides(&self, picture: &Picture) -> Vec<(Condition, f64)> {
+        let camera = picture.viewpoint.record;
+        let away = self.spec.other_sides;
+        let texts = (0..WORDS.len()).filter(|text| away > 0.0 && *text != place(&camera));
+        texts
+            .map(|text| (self.told(picture, (camera, text)), away))
+            .collect()
+    }
+
+    /// The view from the opposite side, and how strongly that of a sketch is led away from it.
+    fn opposite(&self, picture: &Picture) -> Vec<(Condition, f64)> {
+        let camera = picture.viewpoint.opposite();
+        let away = self.sketch.opposite;
+        let opposite = (away > 0.0).then(|| (self.told(picture, (camera, place(&camera))), away));
+        opposite.into_iter().collect()
     }
 
     /// The model told of `condition`, without guidance.
@@ -315,17 +332,12 @@ impl Prior {
     fn denoiser(
         &self,
         picture: &Picture,
-        (guidance, opposite): (GuidanceSpec, f64),
+        (guidance, negatives): (GuidanceSpec, Vec<(Condition, f64)>),
     ) -> Result<Box<dyn Denoise + '_>, LiftError> {
         let (cond, uncond) = self.conditions(picture);
-        let negatives = self.negatives(picture, opposite);
         if negatives.is_empty() {
-            return Ok(denoiser(
-                &self.model,
-                &[cond],
-                (guidance, &uncond),
-                &self.device,
-            )?);
+            let led = (guidance, &uncond);
+            return Ok(denoiser(&self.model, &[cond], led, &self.device)?);
         }
         let negatives = negatives.into_iter();
         let negatives = negatives.map(|(condition, away)| (self.plain(condition), away));
@@ -335,31 +347,6 @@ impl Prior {
             negatives.collect(),
             Guidance::new(guidance)?,
         )))
-    }
-
-    /// What a view is not, by how much it is led away from it.
-    fn negatives(&self, picture: &Picture, opposite: f64) -> Vec<(Condition, f64)> {
-        let PriorSpec {
-            other_sides,
-            tell_camera,
-            ..
-        } = self.spec;
-        let here = picture.viewpoint.record;
-        let seen_from = |(camera, text): (CameraRecord, usize)| Condition::Text {
-            text: Some(self.texts[text].clone()),
-            camera: (tell_camera != TellCamera::Never).then_some(camera),
-            behind: picture.behind,
-        };
-        let mut negatives = vec![];
-        if other_sides > 0.0 {
-            let others = (0..WORDS.len()).filter(|text| *text != place(&here));
-            negatives.extend(others.map(|text| (seen_from((here, text)), other_sides)));
-        }
-        if opposite > 0.0 {
-            let there = picture.viewpoint.opposite();
-            negatives.push((seen_from((there, place(&there))), opposite));
-        }
-        negatives
     }
 }
 
