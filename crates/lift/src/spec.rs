@@ -227,7 +227,7 @@ impl Default for SketchSpec {
             sweep: 8,
             steps: 8,
             guidance_scale: 4.0,
-            opposite: 1.0,
+            opposite: 0.0,
             weight: 4.0,
         }
     }
