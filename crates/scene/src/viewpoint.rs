@@ -127,6 +127,7 @@ pub fn orbit(record: &CameraRecord, side: u32) -> Result<Camera, CameraError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dreamsmith_base::Purpose;
 
     #[test]
     fn the_opposite_side_is_half_a_turn_away() -> Result<(), CameraError> {
