@@ -1,6 +1,6 @@
 //! From a radiance field to a coloured mesh: the surface where smoothed opacity crosses a level, without dust and
 //! hidden hollows, with so many faces. The level is the one at which silhouettes and depths agree best with the field; what
-//! is seen and thinner is added.
+//! is seen and thinner is added, and parts that hang together by a haze are joined.
 //! Each vertex or texel has the colour that is seen from straight above; texels are then corrected by pictures.
 
 use dreamsmith_base::color::{linear_to_srgb, srgb_to_linear};
@@ -145,16 +145,19 @@ pub fn extract(
     let smoothed = volume.smoothed();
     let (mut surface, level) = best_surface(model, (&smoothed, &sights), cameras, spec, most)?;
     let mut slopes = smoothed;
-    if spec.level == Level::Agreeing {
+    let agreeing = spec.level == Level::Agreeing;
+    if agreeing {
         let cube = &model.cube;
         let to_cube = |point: Vec3| (point - Vec3::from(cube.center)) / cube.half_side;
-        let mesh = to_world(model, surface);
+        let mesh = to_world(model, surface.clone());
         slopes = sights
             .completed((&volume, &slopes), &mesh, (to_cube, level))?
             .smoothed();
-        if spec.joined {
-            slopes = slopes.joined(level, spec.least_part);
-        }
+    }
+    if spec.joined {
+        slopes = slopes.joined(level, spec.least_part);
+    }
+    if agreeing || spec.joined {
         let at_level = ExtractSpec {
             level: Level::Opacity(level),
             ..*spec
