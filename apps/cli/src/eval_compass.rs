@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
-use dreamsmith_base::write_atomic_bytes;
+use dreamsmith_base::{Image, write_atomic_bytes};
 use dreamsmith_data::{Library, Piece, open_libraries};
 use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness};
 use dreamsmith_scene::raster::{Channel, Shading, Surface};
@@ -124,15 +124,13 @@ impl EvalCompass {
             let drawn: Vec<_> = drawn.collect();
             for (piece, held_out, views) in drawn {
                 let name = tables.rules.name(piece);
-                let odds = compass.odds(&views?, &name)?;
-                let odds: Vec<&[f32]> = odds.chunks_exact(compass.n_sectors()).collect();
-                let of_views: Vec<f32> = odds.iter().map(|odds| frontness(odds)).collect();
+                let (told, fronts) = seen_by(&mut compass, &views?, &name)?;
                 rows.push(Row {
                     name,
                     model: format!("{}!{}", piece.library, piece.model),
                     held_out,
-                    told: told(&odds),
-                    fronts: Fronts::around(&of_views),
+                    told,
+                    fronts,
                 });
             }
             bar.inc(some.len() as u64);
@@ -167,6 +165,19 @@ impl EvalCompass {
         console.result("", &value);
         Ok(())
     }
+}
+
+/// Of pictures of a thing from evenly all around, the first from the front: how many are told within 45 degrees, and the
+/// fronts.
+pub fn seen_by(
+    compass: &mut Bearings,
+    views: &[Image],
+    thing: &str,
+) -> anyhow::Result<(usize, Fronts)> {
+    let odds = compass.odds(views, thing)?;
+    let odds: Vec<&[f32]> = odds.chunks_exact(compass.n_sectors()).collect();
+    let of_views: Vec<f32> = odds.iter().map(|odds| frontness(odds)).collect();
+    Ok((told(&odds), Fronts::around(&of_views)))
 }
 
 /// Of views evenly around, the first from the front, those whose likeliest sector is within 45 degrees of the right one.

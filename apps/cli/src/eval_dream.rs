@@ -8,18 +8,19 @@ use anyhow::{anyhow, bail};
 use burn::tensor::Device;
 use clap::Args;
 use dreamsmith_base::{
-    Image, MeshLimits, Purpose, Stream, read_limited, read_mesh, write_atomic_bytes,
+    CameraError, Image, MeshLimits, Purpose, Stream, read_limited, read_mesh, write_atomic_bytes,
 };
-use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, frontness, nearest, without_color};
+use dreamsmith_diffusion::eval::{Bearings, Fronts, Share, nearest, without_color};
 use dreamsmith_lift::spec::DreamSpec;
 use dreamsmith_scene::raster::{Channel, Shading, Surface, render};
-use dreamsmith_scene::viewpoint::ViewpointSpec;
+use dreamsmith_scene::viewpoint::{Viewpoint, ViewpointSpec};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::console::Console;
 use crate::eval::{Figure, open_judge, read_prompts};
+use crate::eval_compass::seen_by;
 
 /// Views all around an object, and how high they are, in degrees.
 pub const AROUND: u32 = 12;
@@ -85,6 +86,22 @@ pub struct Fronted {
     pub names: BTreeSet<String>,
 }
 
+impl Fronted {
+    /// The names in a file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = String::from_utf8_lossy(&read_limited(path, MAX_NAME_BYTES)?).into_owned();
+        toml::from_str(&text).map_err(|e| {
+            let problem = e.message().replace('\n', ", ");
+            anyhow!("`{}` is no list of names: {problem}", path.display())
+        })
+    }
+
+    /// Whether what `prompt` says is among them.
+    pub fn hold(&self, prompt: &str) -> bool {
+        self.names.contains(&without_color(prompt))
+    }
+}
+
 impl EvalDream {
     pub fn run(self, device: &Device, console: &Console) -> anyhow::Result<()> {
         let prompts = read_prompts(&self.prompts)?;
@@ -103,7 +120,7 @@ impl EvalDream {
             Some(folder) => Some(Bearings::load(folder, &self.encoder, device)?),
             None => None,
         };
-        let fronted = self.fronted.as_deref().map(read_fronted).transpose()?;
+        let fronted = self.fronted.as_deref().map(Fronted::read).transpose()?;
         let (mut rows, mut hits) = (vec![], [vec![], vec![]]);
         console.row("colour              geometry            fronts   object");
         for folder in &self.dreams {
@@ -134,10 +151,9 @@ impl EvalDream {
             for (all, hits) in hits.iter_mut().zip(found) {
                 all.extend(hits);
             }
-            let has_front = |list: &Fronted| list.names.contains(&without_color(&prompt));
             let fronts = match &mut compass {
-                Some(compass) if fronted.as_ref().is_none_or(has_front) => {
-                    Some(fronts(compass, &in_color, &prompt)?)
+                Some(compass) if fronted.as_ref().is_none_or(|list| list.hold(&prompt)) => {
+                    Some(seen_by(compass, &in_color, &prompt)?.1)
                 }
                 _ => None,
             };
@@ -195,48 +211,38 @@ fn figure(hits: &[bool]) -> Figure {
     Share::of(hits.iter().copied()).into()
 }
 
-/// The names in a file.
-fn read_fronted(path: &Path) -> anyhow::Result<Fronted> {
-    let text = String::from_utf8_lossy(&read_limited(path, MAX_NAME_BYTES)?).into_owned();
-    toml::from_str(&text).map_err(|e| {
-        let problem = e.message().replace('\n', ", ");
-        anyhow!("`{}` is no list of names: {problem}", path.display())
-    })
-}
-
-/// The fronts of a thing in `views` of it.
-fn fronts(compass: &mut Bearings, views: &[Image], thing: &str) -> anyhow::Result<Fronts> {
-    let odds = compass.odds(views, thing)?;
-    let rows = odds.chunks_exact(compass.n_sectors());
-    Ok(Fronts::around(&rows.map(frontness).collect::<Vec<f32>>()))
-}
-
 /// Whether there is one front, which lies where the camera's words put it.
 pub fn is_ahead(fronts: Fronts) -> bool {
     fronts.count == 1 && fronts.facing.abs() <= AHEAD_WITHIN
 }
 
 /// How many, and where a single one is: in degrees from where the camera's words put it.
-fn front_words(fronts: Fronts) -> String {
+pub fn front_words(fronts: Fronts) -> String {
     match fronts.count {
         1 => format!("1 {:+.0}", fronts.facing),
         n => n.to_string(),
     }
 }
 
-/// Pictures from all around, under lamps as those that the tower knows, before white.
-pub fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
-    let view = |i: u32| -> anyhow::Result<Image> {
+/// Twelve viewpoints around an object, the first in front of it, under lamps as those of the data.
+pub fn viewpoints() -> impl Iterator<Item = Result<Viewpoint, CameraError>> {
+    (0..AROUND).map(|i| {
         let around = ViewpointSpec {
             azimuths: [360.0 * i as f32 / AROUND as f32; 2],
             elevations: [ELEVATION; 2],
             fovs: [FOV; 2],
             ..ViewpointSpec::default()
         };
-        let mut stream = Stream::new(0, Purpose::DreamView, u64::from(i));
-        let viewpoint = around.draw(&mut stream, SIDE)?;
+        around.draw(&mut Stream::new(0, Purpose::DreamView, u64::from(i)), SIDE)
+    })
+}
+
+/// Pictures from all around, before white.
+pub fn views(surface: &Surface, channel: Channel) -> anyhow::Result<Vec<Image>> {
+    let view = |viewpoint: Viewpoint| -> anyhow::Result<Image> {
         let frame = render(surface, &viewpoint.camera, &viewpoint.light())?;
         Ok(frame.picture(channel)?.over([255; 3]))
     };
-    (0..AROUND).into_par_iter().map(view).collect()
+    let viewpoints: Vec<Viewpoint> = viewpoints().collect::<Result<_, _>>()?;
+    viewpoints.into_par_iter().map(view).collect()
 }

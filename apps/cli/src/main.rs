@@ -9,6 +9,7 @@ mod data;
 mod device;
 mod dream;
 mod eval;
+mod eval_camera;
 mod eval_compass;
 mod eval_dream;
 mod export;
@@ -77,6 +78,7 @@ enum Command {
     Average(average::Average),
     Export(export::Export),
     Eval(eval::Eval),
+    EvalCamera(eval_camera::EvalCamera),
     EvalCompass(eval_compass::EvalCompass),
     EvalDream(eval_dream::EvalDream),
     Forward(forward::Forward),
@@ -117,6 +119,9 @@ fn run(command: Command, global: &Global, console: &Console) -> anyhow::Result<(
         Command::TrainTower(args) => args.run(&device()?, console),
         Command::TrainCompass(args) => args.run(&device()?, console),
         Command::Eval(args) => args.run(&device()?, global.precision.unwrap_or_default(), console),
+        Command::EvalCamera(args) => {
+            args.run(&device()?, global.precision.unwrap_or_default(), console)
+        }
         Command::EvalCompass(args) => args.run(&device()?, console),
         Command::EvalDream(args) => args.run(&device()?, console),
         Command::Export(args) => args.run(&device()?, console),

@@ -5,6 +5,7 @@ use dreamsmith_base::{CameraError, Purpose, Ray, Stream};
 use dreamsmith_scene::background::{Background, BackgroundSpec};
 use dreamsmith_scene::bound::SceneCube;
 use dreamsmith_scene::distortion::distortion;
+use dreamsmith_scene::field::Field;
 use dreamsmith_scene::hash_field::HashField;
 use dreamsmith_scene::learner::Learner;
 use dreamsmith_scene::lighting::{Lighting, Lit};
@@ -66,6 +67,11 @@ impl Dream {
         spec.check()?;
         let (seed, field) = (spec.run.seed, &spec.field.0);
         let white = BackgroundSpec::Color { rgb: [1.0; 3] };
+        let network = HashField::new(field.network.clone(), seed)?;
+        // The field is a blob, and not unknown: where it is empty no ray need look.
+        let mut grid = Occupancy::new(field.occupancy);
+        let density = |points: &[[f32; 3]]| network.geometry(points).density;
+        grid.update((seed, 0), field.march.step(), &density);
         let model = Model {
             // An object in a ball of radius 1, as cameras expect it.
             cube: SceneCube {
@@ -73,9 +79,9 @@ impl Dream {
                 half_side: 1.0,
             },
             background: Background::new(white, seed)?,
-            fields: vec![Box::new(HashField::new(field.network.clone(), seed)?)],
+            fields: vec![Box::new(network)],
             sampling: Sampling::Occupied {
-                grid: Occupancy::new(field.occupancy),
+                grid,
                 march: field.march,
             },
         };
@@ -132,7 +138,7 @@ impl Dream {
         self.setbacks = times;
     }
 
-    /// About how many bytes it takes at most, which is in the first steps, when all cells count as occupied.
+    /// About how many bytes it takes at most, which is when all cells are occupied.
     pub fn bytes(&self) -> u64 {
         let weights = self.model().weights();
         let weights: usize = weights.iter().map(|(_, values)| values.len()).sum();

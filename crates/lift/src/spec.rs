@@ -295,7 +295,7 @@ impl Default for RegularizerSpec {
             entropy: 0.03,
             orientation: 1e-2,
             smoothness: 0.03,
-            distortion: 0.05,
+            distortion: 0.3,
         }
     }
 }

@@ -154,6 +154,39 @@ fn dreams_are_judged_from_all_around() -> Outcome {
 }
 
 #[test]
+fn drawings_from_all_around_show_whether_the_camera_is_heeded() -> Outcome {
+    let lab = lab()?;
+    lab.succeeds("train-compass compass.toml -o compass")?;
+    let judge = "eval-camera run/model --prompts prompts.toml --compass compass";
+    let ended = lab.succeeds(&format!("{judge} --seeds 2 -o figures.json --json"))?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    assert_eq!(value["told"]["count"], 3 * 2 * 12);
+    assert_eq!(value["single_front"]["count"], 3 * 2);
+    assert_eq!(value["prompts"][1]["prompt"], "two 1");
+    assert_eq!(
+        value["prompts"][1]["fronts"][1]["count"]
+            .as_u64()
+            .map(|n| n < 4),
+        Some(true)
+    );
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(lab.path("figures.json"))?)?;
+    assert_eq!(written, value);
+    lab.write("fronted.toml", "names = [\"lamp\"]\n")?;
+    let ended = lab.succeeds(&format!("{judge} --fronted fronted.toml --json"))?;
+    let value: serde_json::Value = serde_json::from_str(&ended.out)?;
+    assert_eq!(value["told"]["count"], 12);
+    lab.write("none.toml", "names = [\"sofa\"]\n")?;
+    for (arguments, word) in [
+        ("--fronted none.toml", "none of the prompts"),
+        ("--encoder nowhere", "nowhere"),
+    ] {
+        lab.fails(&format!("{judge} {arguments}"), 1, &[word])?;
+    }
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_judged_is_named() -> Outcome {
     let lab = lab()?;
     lab.write("one.toml", "others = [\"red\"]\n")?;
