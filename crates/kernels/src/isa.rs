@@ -1,5 +1,4 @@
 //! Which instructions this processor has, and how a job is compiled for each of them.
-//! Leaves out AMX.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +7,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::{Avx2, Avx512, Avx512Bf16};
+use crate::lanes::{Avx2, Avx512, Bf16Pairs, amx};
 use crate::lanes::{Lanes, Portable};
 
 /// How numbers are multiplied. Sums, norms and everything elementwise are f32 in both.
@@ -55,11 +54,13 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with products of bf16.
     Avx512Bf16,
+    /// That and AMX with tiles of bf16.
+    Amx,
 }
 
 impl Isa {
     /// The best set of this processor, or the one that the environment variable `DREAMSMITH_ISA`
-    /// (portable, avx2, avx512) limits it to.
+    /// (portable, avx2, avx512, avx512bf16) limits it to.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -67,7 +68,8 @@ impl Isa {
                 Ok("portable") => Self::Portable,
                 Ok("avx2") => Self::Avx2,
                 Ok("avx512") => Self::Avx512,
-                _ => Self::Avx512Bf16,
+                Ok("avx512bf16") => Self::Avx512Bf16,
+                _ => Self::Amx,
             };
             Self::detect().min(limit)
         })
@@ -83,7 +85,7 @@ impl Isa {
 
     /// Values of the summed axis in one item of a pack.
     pub(crate) fn depth(self) -> usize {
-        if self == Self::Avx512Bf16 { 2 } else { 1 }
+        if self >= Self::Avx512Bf16 { 2 } else { 1 }
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -94,8 +96,10 @@ impl Isa {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
+        let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
         match () {
-            () if avx512 && is_x86_feature_detected!("avx512bf16") => Self::Avx512Bf16,
+            () if bf16 && amx::is_there() => Self::Amx,
+            () if bf16 => Self::Avx512Bf16,
             () if avx512 => Self::Avx512,
             () if avx2 => Self::Avx2,
             () => Self::Portable,
@@ -120,7 +124,13 @@ impl Isa {
             Self::Avx512 => unsafe { run_avx512(job) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the processor has the set, see above.
-            Self::Avx512Bf16 => unsafe { run_avx512_bf16(job) },
+            Self::Avx512Bf16 => unsafe { run_avx512_bf16::<J, false>(job) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the processor has the set, see above; all jobs shape the tiles alike.
+            Self::Amx => unsafe {
+                amx::shape();
+                run_avx512_bf16::<J, true>(job)
+            },
             #[cfg(not(target_arch = "x86_64"))]
             _ => job.run::<Portable>(),
         }
@@ -148,6 +158,6 @@ fn run_avx512<J: Job>(job: J) -> J::Output {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn run_avx512_bf16<J: Job>(job: J) -> J::Output {
-    job.run::<Avx512Bf16>()
+fn run_avx512_bf16<J: Job, const TILES: bool>(job: J) -> J::Output {
+    job.run::<Bf16Pairs<TILES>>()
 }

@@ -5,6 +5,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::isa::{Isa, Job, Precision};
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::amx;
 use crate::lanes::{LANES, Lanes};
 use crate::parallel;
 use crate::reduce::Sum;
@@ -60,6 +62,11 @@ impl Job for Spin {
 
     #[inline(always)]
     fn run<L: Lanes>(self) -> f64 {
+        #[cfg(target_arch = "x86_64")]
+        if L::TILES {
+            // SAFETY: jobs only run for a set that the processor has.
+            return unsafe { amx::spin(ROUNDS) as f64 };
+        }
         // As many sums as the tiles of products hold, so that none waits for the one before.
         match L::TILE_ROWS * L::TILE_VECTORS {
             24 => spin::<L, 24>(),

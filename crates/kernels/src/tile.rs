@@ -1,7 +1,12 @@
 //! The innermost loop of every product: a tile of sums held in registers. [Goto08]
 //! Leaves out the order in which tiles are visited: each operation has its own.
 
+#[cfg(target_arch = "x86_64")]
+use std::mem::MaybeUninit;
+
 use crate::lanes::{F32s, LANES, Lanes, ROWS, VECTORS};
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{amx, turned};
 
 /// How far the operand in vectors lies apart along the summed axis: `planes` of `plane` items each,
 /// read at each of `taps` within a plane.
@@ -113,6 +118,11 @@ pub(crate) unsafe fn part<L: Lanes, const R: usize, const V: usize>(
     sink: &mut impl Sink<L>,
     first: [usize; 2],
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if L::TILES && R == ROWS && walk.planes >= amx::STEPS {
+        // SAFETY: the caller's promise.
+        return unsafe { part_in_tiles::<L, V>(a, b, walk, sink) };
+    }
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[L::zero(); V]; R];
@@ -136,6 +146,50 @@ pub(crate) unsafe fn part<L: Lanes, const R: usize, const V: usize>(
         for r in 0..R {
             for v in 0..V {
                 sink.put(first[0] + r, first[1] + v, sums[r][v]);
+            }
+        }
+    }
+}
+
+/// The same for all rows, sixteen planes at a time.
+///
+/// # Safety
+/// As [`part`], and `L` has tiles.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn part_in_tiles<L: Lanes, const V: usize>(
+    a: *const u32,
+    b: [*const u32; V],
+    walk: Walk<'_>,
+    sink: &mut impl Sink<L>,
+) {
+    let of_plane = walk.taps.len() * ROWS;
+    // SAFETY: the caller's promise.
+    unsafe {
+        amx::clear();
+        for first in (0..walk.planes).step_by(amx::STEPS) {
+            let planes = amx::STEPS.min(walk.planes - first);
+            for (t, tap) in walk.taps.iter().enumerate() {
+                let from = a.add(first * of_plane + t * ROWS);
+                let mut vectors = b;
+                for vector in &mut vectors {
+                    *vector = vector.add(first * walk.plane + tap);
+                }
+                if planes == amx::STEPS {
+                    let rows = turned(from, of_plane, amx::STEPS);
+                    amx::add::<V>(&rows, vectors, 4 * walk.plane);
+                } else {
+                    let rows = turned(from, of_plane, planes);
+                    amx::add_few::<V>(&rows, vectors, walk.plane, planes);
+                }
+            }
+        }
+        let mut sums = MaybeUninit::<[[F32s; ROWS]; VECTORS]>::uninit();
+        let sums = sums.as_mut_ptr().cast::<f32>();
+        amx::store::<V>(sums, [4 * LANES, 4 * LANES * ROWS]);
+        for r in 0..ROWS {
+            for v in 0..V {
+                sink.put(r, v, L::load_sum(sums.add((v * ROWS + r) * LANES)));
             }
         }
     }

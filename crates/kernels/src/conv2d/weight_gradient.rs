@@ -7,6 +7,8 @@ use std::ops::Range;
 use crate::conv2d::planes::copy_short;
 use crate::conv2d::window::Window;
 use crate::isa::{Isa, Job};
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::amx;
 use crate::lanes::{LANES, Lanes, ROWS};
 use crate::matmul::width;
 use crate::pack::{Matrix, Order, Pack, neighbours};
@@ -412,6 +414,11 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     walk: Steps<'_>,
     to: *mut f32,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if L::TILES && R == ROWS && walk.offsets.len() >= amx::STEPS {
+        // SAFETY: the caller's promise.
+        return unsafe { in_tiles::<V>(a, b, walk, to) };
+    }
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[L::zero(); V]; R];
@@ -440,6 +447,67 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
         for r in 0..R {
             for v in 0..V {
                 L::store_sum(sums[r][v], to.add(r * walk.columns + v * LANES));
+            }
+        }
+    }
+}
+
+/// The same for all rows, sixteen steps at a time.
+///
+/// # Safety
+/// As [`tile`], and `L` has tiles.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn in_tiles<const V: usize>(a: &[*const u8], b: *const u32, walk: Steps<'_>, to: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match walk.fresh {
+            true => amx::clear(),
+            false => amx::load::<V>(to, 4 * walk.columns),
+        }
+        let mut rows = amx::Rows([[0; amx::STEPS]; ROWS]);
+        let mut vectors = [b; V];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = b.add(v * LANES);
+        }
+        for offsets in walk.offsets.chunks(amx::STEPS) {
+            if offsets.len() < amx::STEPS {
+                rows = amx::Rows([[0; amx::STEPS]; ROWS]);
+            }
+            for (row, start) in rows.0.iter_mut().zip(a) {
+                gather(*start, offsets, row);
+            }
+            if offsets.len() == amx::STEPS {
+                amx::add::<V>(&rows, vectors, 4 * walk.width);
+            } else {
+                amx::add_few::<V>(&rows, vectors, walk.width, offsets.len());
+            }
+            for vector in &mut vectors {
+                *vector = vector.add(amx::STEPS * walk.width);
+            }
+        }
+        amx::store::<V>(to, [4 * walk.columns, 4 * LANES]);
+    }
+}
+
+/// Reads the items at `offsets` from `start`, bytes, eight at once where they lie together.
+///
+/// # Safety
+/// `start` is good for them, and `to` has room.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn gather(start: *const u8, offsets: &[usize], to: &mut [u32]) {
+    for (offsets, to) in offsets.chunks(ROWS).zip(to.chunks_mut(ROWS)) {
+        let together = offsets.len() == ROWS && offsets[ROWS - 1] - offsets[0] == 4 * (ROWS - 1);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if together {
+                let from = start.add(offsets[0]).cast::<[u32; ROWS]>();
+                to.copy_from_slice(&from.read_unaligned());
+            } else {
+                for (to, offset) in to.iter_mut().zip(offsets) {
+                    *to = start.add(*offset).cast::<u32>().read_unaligned();
+                }
             }
         }
     }

@@ -1,16 +1,18 @@
-//! AVX-512, in f32 and with products of bf16 pairs.
+//! AVX-512, in f32 and with products of bf16 pairs; these by AMX where there is any.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm512_add_ps, _mm512_castpd_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
-    _mm512_i32gather_pd, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_mov_ps,
-    _mm512_maskz_mul_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutex2var_epi32,
-    _mm512_permutex2var_ps, _mm512_permutexvar_epi16, _mm512_rcp14_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    __m256i, __m512, __m512bh, __m512i, _CMP_GT_OQ, _CMP_NGT_UQ, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_castpd_ps, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+    _mm512_fnmadd_ps, _mm512_i32gather_pd, _mm512_inserti64x4, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_max_ps, _mm512_mul_ps,
+    _mm512_permutex2var_epi32, _mm512_permutex2var_ps, _mm512_permutexvar_epi16, _mm512_rcp14_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+    _mm512_storeu_si512, _mm512_sub_ps, _mm512_zextsi256_si512,
 };
 use std::mem::transmute;
 
-use super::{F32s, LANES, Lanes};
+use super::amx::Rows;
+use super::{F32s, LANES, Lanes, ROWS};
 
 /// f32 products.
 #[derive(Clone, Copy)]
@@ -140,9 +142,9 @@ impl Lanes for Avx512 {
     }
 }
 
-/// Products of bf16 pairs, summed in f32.
+/// Products of bf16 pairs, summed in f32; long ones in AMX's tiles, if it has them.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512Bf16;
+pub(crate) struct Bf16Pairs<const TILES: bool>;
 
 /// Moves word i of the first half next to word i of the second.
 const INTERLEAVE: [u16; 32] = {
@@ -156,7 +158,8 @@ const INTERLEAVE: [u16; 32] = {
     order
 };
 
-impl Lanes for Avx512Bf16 {
+impl<const TILES: bool> Lanes for Bf16Pairs<TILES> {
+    const TILES: bool = TILES;
     const DEPTH: usize = 2;
     const TILE_ROWS: usize = 8;
     const TILE_VECTORS: usize = 3;
@@ -291,6 +294,32 @@ impl Lanes for Avx512Bf16 {
     }
 }
 
+/// The eight items of each of `steps` steps, sixteen at most, `stride` items apart: turned, so that those of one row lie
+/// together; zeros behind them.
+///
+/// # Safety
+/// The processor has AVX-512 F, and `from` is good for all of them.
+#[inline(always)]
+pub(crate) unsafe fn turned(from: *const u32, stride: usize, steps: usize) -> Rows {
+    // SAFETY: the caller's promise; the types have the same size.
+    unsafe {
+        let mut rows = [_mm512_setzero_si512(); ROWS];
+        for (i, row) in rows.iter_mut().enumerate() {
+            if i < steps {
+                *row = _mm512_zextsi256_si512(_mm256_loadu_si256(from.add(i * stride).cast()));
+            }
+            if i + ROWS < steps {
+                let later = _mm256_loadu_si256(from.add((i + ROWS) * stride).cast());
+                *row = _mm512_inserti64x4::<1>(*row, later);
+            }
+        }
+        round::<4, ROWS>(&mut rows, &EXCHANGES[1]);
+        round::<2, ROWS>(&mut rows, &EXCHANGES[2]);
+        round::<1, ROWS>(&mut rows, &EXCHANGES[3]);
+        Rows(transmute::<[__m512i; ROWS], [[u32; LANES]; ROWS]>(rows))
+    }
+}
+
 /// From two registers of pairs: the first value of each, and the second.
 const UNZIP: [[u32; LANES]; 2] = {
     let mut order = [[0; LANES]; 2];
@@ -389,10 +418,10 @@ unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
     unsafe {
         // Closures would be compiled for the smallest set: whole arrays change their type instead.
         let mut rows = transmute::<[[u32; LANES]; LANES], [__m512i; LANES]>(*rows);
-        round::<8>(&mut rows, &EXCHANGES[0]);
-        round::<4>(&mut rows, &EXCHANGES[1]);
-        round::<2>(&mut rows, &EXCHANGES[2]);
-        round::<1>(&mut rows, &EXCHANGES[3]);
+        round::<8, LANES>(&mut rows, &EXCHANGES[0]);
+        round::<4, LANES>(&mut rows, &EXCHANGES[1]);
+        round::<2, LANES>(&mut rows, &EXCHANGES[2]);
+        round::<1, LANES>(&mut rows, &EXCHANGES[3]);
         transmute::<[__m512i; LANES], [[u32; LANES]; LANES]>(rows)
     }
 }
@@ -400,11 +429,14 @@ unsafe fn transpose(rows: &[[u32; LANES]; LANES]) -> [[u32; LANES]; LANES] {
 /// # Safety
 /// The processor has AVX-512 F.
 #[inline(always)]
-unsafe fn round<const HALF: usize>(rows: &mut [__m512i; LANES], exchange: &[[u32; LANES]; 2]) {
+unsafe fn round<const HALF: usize, const N: usize>(
+    rows: &mut [__m512i; N],
+    exchange: &[[u32; LANES]; 2],
+) {
     // SAFETY: as above.
     unsafe {
         let [first, second] = transmute::<[[u32; LANES]; 2], [__m512i; 2]>(*exchange);
-        for pair in 0..LANES / 2 {
+        for pair in 0..N / 2 {
             let i = pair / HALF * 2 * HALF + pair % HALF;
             let (a, b) = (rows[i], rows[i + HALF]);
             rows[i] = _mm512_permutex2var_epi32(a, first, b);

@@ -2,6 +2,8 @@
 //! instruction set. Leaves out the choice among them: see `isa`.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -10,7 +12,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{Avx512, Avx512Bf16};
+pub(crate) use avx512::{Avx512, Bf16Pairs, turned};
 pub(crate) use portable::Portable;
 
 use crate::tile::{Sink, Walk, part};
@@ -32,6 +34,8 @@ pub(crate) type F32s = [f32; LANES];
 /// Every method may only run on a processor that has the instructions, and every pointer must be
 /// good for what its method reads or writes: 16 items or values, or one item for `splat`.
 pub(crate) trait Lanes: Copy + Send + Sync + 'static {
+    /// Whether sums of many steps are made in the tiles of `amx`.
+    const TILES: bool = false;
     /// Values of the summed axis in one item.
     const DEPTH: usize;
     /// Rows of a panel that fit into the registers at once.
