@@ -186,7 +186,7 @@ impl Dream {
         console: &Console,
     ) -> anyhow::Result<()> {
         console.note(&format!(
-            "dreaming of {:?} in about {} MB, into {}",
+            "dreaming of {:?} in at most about {} MB, into {}",
             dream.spec().prompt,
             (dream.bytes() >> 20) + OWN_MB,
             folder.path().display()
