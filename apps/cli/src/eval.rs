@@ -18,7 +18,9 @@ use dreamsmith_diffusion::eval::{
     FeatureGaussian, Judge, Sentences, Share, Verdicts, color_in, frechet_distance, nearest,
     object_color,
 };
+use dreamsmith_diffusion::model::Model;
 use dreamsmith_diffusion::pipeline::DrawRequest;
+use dreamsmith_diffusion::text::TextSource;
 use dreamsmith_diffusion::threshold::Threshold;
 use dreamsmith_nets::WeightedPrompt;
 use serde::{Deserialize, Serialize};
@@ -158,12 +160,7 @@ impl Eval {
         let prompts = read_prompts(&self.prompts)?;
         let cascade = Cascade::load(&self.model, device, precision)?;
         let model = &cascade.base;
-        let Some(source) = &model.text else {
-            bail!(
-                "`{}` reads no texts; give a model that was trained with captions",
-                self.model.display()
-            );
-        };
+        let source = reader(model, &self.model)?;
         let texts: Vec<&str> = prompts.all().collect();
         let encoder = self.encoder.as_ref().unwrap_or(&self.model);
         let (judge, places) = open_judge((&self.tower, encoder), &texts, device)?;
@@ -295,6 +292,16 @@ pub fn open_judge(
     let placed = texts.iter().filter_map(|text| sentences.get(text));
     let places = placed.flatten().copied().collect();
     Ok((judge, places))
+}
+
+/// What reads the texts for the model of a folder.
+pub fn reader<'a>(model: &'a Model, folder: &Path) -> anyhow::Result<&'a TextSource> {
+    model.text.as_deref().ok_or_else(|| {
+        anyhow!(
+            "`{}` reads no texts; give a model that was trained with captions",
+            folder.display()
+        )
+    })
 }
 
 /// The list of prompts in a file.

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::console::{Console, stop_flag};
-use crate::eval::{Figure, read_prompts};
+use crate::eval::{Figure, read_prompts, reader};
 use crate::eval_compass::seen_by;
 use crate::eval_dream::{AROUND, Fronted, front_words, is_ahead, viewpoints};
 
@@ -72,7 +72,6 @@ impl EvalCamera {
         precision: Precision,
         console: &Console,
     ) -> anyhow::Result<()> {
-        let name = self.model.display();
         let prompts = read_prompts(&self.prompts)?;
         let fronted = self.fronted.as_deref().map(Fronted::read).transpose()?;
         let has_front =
@@ -82,15 +81,13 @@ impl EvalCamera {
             bail!("none of the prompts is of a thing that has a front");
         }
         let model = Model::load(&self.model, device, precision)?;
-        let Some(source) = &model.text else {
-            bail!("`{name}` reads no texts; give a model that was trained with captions");
-        };
+        let source = reader(&model, &self.model)?;
         let encoder = self.encoder.as_ref().unwrap_or(&self.model);
         let mut compass = Bearings::load(&self.compass, encoder, device)
             .context("a sentence encoder tells the compass what it sees; give --encoder DIR")?;
         let size = model
             .picture_size()
-            .with_context(|| format!("`{name}` does not say the size of its pictures"))?;
+            .context("the model does not say its size")?;
         let stop = stop_flag(console)?;
         let bar = console.bar(prompts.len() as u64 * self.seeds, "drawings");
         console.row("told                fronts   prompt");

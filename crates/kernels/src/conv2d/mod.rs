@@ -5,6 +5,7 @@ mod doubled;
 mod forward;
 mod planes;
 mod weight_gradient;
+mod weight_tile;
 mod window;
 mod winograd;
 

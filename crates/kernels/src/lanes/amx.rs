@@ -138,33 +138,30 @@ pub(crate) unsafe fn store<const V: usize>(to: *mut f32, [stride, apart]: [usize
     }
 }
 
+/// Loads a tile of vectors, and adds their products with the rows to a tile of sums.
+macro_rules! add_to {
+    ($sums:literal, $vectors:literal, $from:expr, $stride:expr) => {
+        asm!(
+            concat!("tileloadd ", $vectors, ", [{v} + {s}]"),
+            concat!("tdpbf16ps ", $sums, ", tmm3, ", $vectors),
+            v = in(reg) $from, s = in(reg) $stride,
+            options(nostack, readonly)
+        )
+    };
+}
+
 /// Adds the products of `rows` and of `V` vectors, sixteen steps of each, which lie `stride` bytes apart.
 #[inline(always)]
 pub(crate) unsafe fn add<const V: usize>(rows: &Rows, vectors: [*const u32; V], stride: usize) {
     // SAFETY: as above, and the caller's pointers.
     unsafe {
-        asm!(
-            "tileloadd tmm3, [{r} + {n}]",
-            "tileloadd tmm4, [{v} + {s}]",
-            "tdpbf16ps tmm0, tmm3, tmm4",
-            r = in(reg) rows, n = in(reg) ROW_BYTES, v = in(reg) vectors[0], s = in(reg) stride,
-            options(nostack, readonly)
-        );
+        asm!("tileloadd tmm3, [{r} + {n}]", r = in(reg) rows, n = in(reg) ROW_BYTES, options(nostack, readonly));
+        add_to!("tmm0", "tmm4", vectors[0], stride);
         if V > 1 {
-            asm!(
-                "tileloadd tmm5, [{v} + {s}]",
-                "tdpbf16ps tmm1, tmm3, tmm5",
-                v = in(reg) vectors[1], s = in(reg) stride,
-                options(nostack, readonly)
-            );
+            add_to!("tmm1", "tmm5", vectors[1], stride);
         }
         if V > 2 {
-            asm!(
-                "tileloadd tmm6, [{v} + {s}]",
-                "tdpbf16ps tmm2, tmm3, tmm6",
-                v = in(reg) vectors[2], s = in(reg) stride,
-                options(nostack, readonly)
-            );
+            add_to!("tmm2", "tmm6", vectors[2], stride);
         }
     }
 }
